@@ -18,7 +18,7 @@ from bench.measure.orders import NO_NEWS_S, measure_orders
 from bench.measure.profile import PROFILE_S, measure_profile
 from bench.measure.side_by_side import RIVALS, STACK, loads_of, measure_rival, measure_stack
 from bench.measure.stages import measure_alone
-from bench.measure.tapes import measure_preparing, measure_tape_speed
+from bench.measure.tapes import measure_tapes
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, Plan, SideBySide, ThroughputRun
 from bench.results import Recording
@@ -32,7 +32,7 @@ FILL_S: Final = 5.0  # to fill the ring once and to restart the gateway
 ORDERS_S: Final = 2.0  # for each load of orders
 RIVAL_S: Final = 1.2  # beside each load of a rival
 TAPE_S: Final = 3.0  # to prepare the tape of a round
-FILES_S: Final = 6.0  # to write and to prepare files
+FILES_S: Final = 8.0  # to write and to prepare files
 ALONE: Final = 11  # stages and calls
 
 PACKAGES: Final = ("pyzmq", "py-spy")
@@ -46,8 +46,6 @@ SETTINGS: Final[dict[str, Any]] = {
 """The settings of the private stacks that are not the default, without rates and symbols."""
 
 ROLES: Final = "daemons at rest"
-TAPES: Final = "full speed from a file"
-PREPARING: Final = "preparing files"
 
 
 class Step(NamedTuple):
@@ -126,11 +124,8 @@ def steps(plan: Plan) -> Iterator[Step]:
         first = number % len(programs)  # each round begins with another program
         yield from programs[first:] + programs[:first]
     if tapes := plan.tapes:
-        for number in range(tapes.rounds):
-            what = f"the random walk and a file at full speed, round {number + 1} of {tapes.rounds}"
-            expected_s = 2 * (2 * STACK_S + tapes.seconds) + TAPE_S
-            yield Step(what, expected_s, partial(measure_tape_speed, tapes, number), TAPES)
-        yield Step(PREPARING, FILES_S, partial(measure_preparing, tapes))
+        expected_s = FILES_S + tapes.rounds * (2 * (2 * STACK_S + tapes.seconds) + TAPE_S)
+        yield Step("tapes from files", expected_s, partial(measure_tapes, tapes))
     for load in plan.profile:
         what = f"profile at {load.rate:,.0f} ticks/s" if load.rate else "profile at full speed"
         yield Step(what, STACK_S + PROFILE_S, partial(measure_profile, load))

@@ -1,6 +1,7 @@
 """A tape from a file: the full speed of a stack beside the random walk, and what preparing takes.
 
-At full speed the slowest strategy sets the pace. The two sources take turns, round by round.
+At full speed the slowest strategy sets the pace. Both sources have the same ticks, and take turns,
+round by round.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import duckdb
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measure.measured_stack import bench_dir, measured_stack, settings_for
+from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.stages import role_environment
 from bench.measure.throughput import evaluated_per_s, fast_settings
 from bench.plan import TapeRun
@@ -25,6 +26,7 @@ from bench.results import PreparedFile, Recording, TapeSpeed
 from lib.process.log_events import TapePrepared, read_line
 from lib.settings import FILE_SOURCE, PROJECT_ROOT, Settings
 from lib.stack.private_stack import to_toml
+from lib.tapes.random_walk import RandomWalkTape
 
 RANDOM_WALK: Final = "random walk"
 FILE: Final = "file"
@@ -36,44 +38,53 @@ LONGEST_S: Final = 120.0
 """How long preparing a file may take."""
 LOOK_S: Final = 0.01
 
-_TICKS: Final = (
-    "SELECT ['{symbols}'][1 + n % {count}] AS symbol, "
-    "(100 + hash(n) % 5000 / 100)::DECIMAL(18, 2) AS price FROM range({ticks}) ticks(n)"
-)
 
-
-def measure_tape_speed(run: TapeRun, number: int, found: Recording) -> None:
-    """Measure a stack with each source, in round `number`. Raises BenchError."""
+def measure_tapes(run: TapeRun, found: Recording) -> None:
+    """Have files prepared, then play one of them beside the random walk. Raises BenchError."""
     settings = fast_settings(run.symbols)
-    walk = replace(settings.gateway, rate=FIRST_RATE)
-    file = replace(walk, source=FILE_SOURCE, query=_ticks(settings, run.ticks))
-    sources = [(RANDOM_WALK, walk), (FILE, file)]
-    for source, gateway in sources[:: -1 if number % 2 else 1]:
-        with measured_stack(replace(settings, gateway=gateway)) as stack:
-            stack.set_rate(0.0)
-            found.tape_speeds.append(
-                TapeSpeed(source, number, run.symbols, evaluated_per_s(stack, run.seconds))
-            )
-
-
-def measure_preparing(run: TapeRun, found: Recording) -> None:
-    """Have a file of each kind prepared, by the program that ships. Raises BenchError."""
-    settings = settings_for(run.symbols)
     bench_dir().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="tape-", dir=bench_dir()) as name, duckdb.connect() as writer:
-        for kind, options in FORMATS.items():
-            file = Path(name) / f"tape.{kind.lower()}"
-            writer.execute(f"COPY ({_ticks(settings, run.rows)}) TO '{file}' ({options})")
-            gateway = replace(settings.gateway, source=FILE_SOURCE, path=file)
-            var_dir = Path(name) / kind
+    with TemporaryDirectory(prefix="tape-", dir=bench_dir()) as name:
+        directory = Path(name)
+        for kind in FORMATS:
+            file = _write_walk(settings, run.rows, directory, kind)
+            var_dir = directory / kind
             var_dir.mkdir()
-            of_file = replace(settings, var_dir=var_dir, gateway=gateway)
+            of_file = replace(_playing(settings, file), var_dir=var_dir)
             found.prepared_files.append(_prepare(of_file, kind, file.stat().st_size))
+        file = _write_walk(settings, run.ticks, directory, "Parquet")
+        sources = [(RANDOM_WALK, settings), (FILE, _playing(settings, file))]
+        for number in range(run.rounds):
+            for source, played in sources:
+                found.tape_speeds.append(_speed(source, number, played, run))
+            sources.reverse()
 
 
-def _ticks(settings: Settings, ticks: int) -> str:
-    symbols = settings.symbols
-    return _TICKS.format(symbols="', '".join(symbols), count=len(symbols), ticks=ticks)
+def _write_walk(settings: Settings, ticks: int, directory: Path, kind: str) -> Path:
+    """Write the random walk of the settings into a file of this kind."""
+    indices, prices = RandomWalkTape(settings.symbols, settings.gateway.seed).read(1, ticks)
+    symbols = ", ".join(f"'{symbol}'" for symbol in settings.symbols)
+    file = directory / f"tape.{kind.lower()}"
+    with duckdb.connect() as writer:
+        writer.register("walk", {"number": indices, "units": prices})
+        writer.execute(
+            f"COPY (SELECT [{symbols}][1 + number] AS symbol, "
+            "(units * 0.00000001)::DECIMAL(18, 8) AS price FROM walk) "
+            f"TO '{file}' ({FORMATS[kind]})"
+        )
+    return file
+
+
+def _playing(settings: Settings, file: Path) -> Settings:
+    return replace(settings, gateway=replace(settings.gateway, source=FILE_SOURCE, path=file))
+
+
+def _speed(source: str, number: int, settings: Settings, run: TapeRun) -> TapeSpeed:
+    """Measure a stack at full speed. Raises BenchError."""
+    first = replace(settings, gateway=replace(settings.gateway, rate=FIRST_RATE))
+    with measured_stack(first) as stack:
+        stack.set_rate(0.0)
+        ticks_per_s = evaluated_per_s(stack, run.seconds)
+    return TapeSpeed(source, number, run.symbols, ticks_per_s)
 
 
 def _prepare(settings: Settings, kind: str, size: int) -> PreparedFile:

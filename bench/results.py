@@ -119,10 +119,10 @@ class StageCost(Struct, frozen=True):
 
 
 class CallCost(Struct, frozen=True):
-    """The cost of one call of `SharedPriceBook`, with no sleeping reader."""
+    """The cost of one call of `SharedPriceBook` or its reader, with no sleeping reader."""
 
     name: str
-    """read or update."""
+    """read, update or reader().arm."""
     symbols: int
     ns_per_call: float
 

@@ -83,6 +83,7 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "others": [one for one in recording.tick_to_decision if one not in usual],
         "throughput_roles": throughput_roles,
         "throughput": list(zip(recording.throughput, throughput_usages, strict=True)),
+        "tape_speeds": targets.tape_speeds(recording),
         "stage_symbols": sorted({stage.symbols for stage in recording.stages}),
         "stages": stages(recording),
         "formula": segment_formula(recording),

@@ -25,6 +25,7 @@ from chaos.lab.recorder import Recorder
 from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
 from chaos.lab.verdict import Totals, count_totals, judge_findings, losses, wait_until_settled
 from lib.clock import MILLISECOND_NS, utc_stamp
+from lib.settings import Settings
 from lib.stack.long_program import (
     EXIT_WRONG_COMMAND_LINE,
     CommandLine,
@@ -80,6 +81,10 @@ class Experiment(ABC):
     """The roles that are hit; the stack must have them."""
     needs_private: bool = False
     """Whether it must have a private stack, even if another stack is running."""
+
+    def private_settings(self, settings: Settings) -> Settings:
+        """Return the settings of a private stack, made from those of the command line. Pure."""
+        return settings
 
     def prepared(self, target: TargetStack) -> AbstractContextManager[None]:
         """Set up what all rounds need, such as proxies, while they last. Raises TargetError."""
@@ -161,7 +166,10 @@ def run_experiment(experiment: Experiment, arguments: argparse.Namespace) -> int
 def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """Run an experiment; write its figures. Raises TargetError, OSError and Interrupted."""
     with find_target(
-        arguments.config, arguments.var_dir, needs_private=experiment.needs_private
+        arguments.config,
+        arguments.var_dir,
+        experiment.private_settings,
+        needs_private=experiment.needs_private,
     ) as target:
         try:
             result = _run(experiment, target, Random(arguments.seed))

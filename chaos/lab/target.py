@@ -232,9 +232,13 @@ def strategy_state(settings: Settings) -> Path:
 
 
 def find_target(
-    config: Path | None, var_dir: Path | None, *, needs_private: bool = False
+    config: Path | None,
+    var_dir: Path | None,
+    change: Callable[[Settings], Settings],
+    *,
+    needs_private: bool = False,
 ) -> TargetStack:
-    """Find the running stack of these settings, or start a private one.
+    """Find the running stack of these settings, or start a private one with them changed.
 
     `needs_private`: always start one, even beside a running one. Raises TargetError.
     """
@@ -247,7 +251,7 @@ def find_target(
     if not needs_private and wake_supervisord(settings.var_dir):
         return TargetStack(settings)
     try:
-        private = start_private_stack(settings, settings.var_dir / "chaos", "chaos-")
+        private = start_private_stack(change(settings), settings.var_dir / "chaos", "chaos-")
     except PrivateStackError as error:
         raise TargetError(str(error)) from None
     return TargetStack(private.settings, private)

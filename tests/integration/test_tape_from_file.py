@@ -162,6 +162,15 @@ def test_the_end_of_the_tape_is_on_the_screen_with_the_orders_and_the_profit_of_
         assert stack.stop() == 0
 
 
+def test_the_first_tick_does_not_wait_for_a_strategy_that_no_program_starts(
+    stack: PrivateStack, tape: Path
+) -> None:
+    stack.write_config({**stack.settings, "strategies.idle": {"short_window": 5}})
+    stack.start()
+    stack.wait_for_event("strategy", "evaluation_started", first_evaluated=1)
+    assert stack.events("orderbook", "first_tick_not_awaited") == []
+
+
 def test_a_file_that_is_no_tape_ends_main_with_one_whole_message(stack: PrivateStack) -> None:
     path = stack.directory / "tape.csv"
     path.write_text("".join(f"column {n}," for n in range(50)) + "\n1,2\n")

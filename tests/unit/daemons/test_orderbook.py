@@ -168,6 +168,35 @@ class TestFirstTick:
         self.attach(from_file, clean_up)
         wait_until(lambda: self.has_joined(role, server), "it joins the stream")
 
+    def test_waits_for_no_strategy_that_supervisord_does_not_start(
+        self,
+        from_file: Settings,
+        server: socket.socket,
+        clean_up: ExitStack,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        command = {"strategy": '"/project/etc/run-role" strategy'}
+        monkeypatch.setattr(orderbook.Supervisor, "commands", lambda _: command)
+        monkeypatch.setenv(orderbook.SERVER_VARIABLE, "unix:///var/supervisor.sock")
+        with capture_logs() as logs:
+            role = start(from_file, clean_up)
+            assert not any(self.has_joined(role, server) for _ in range(20))
+            self.attach(from_file, clean_up)
+            wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+        assert logs == []
+
+    def test_waits_for_all_if_supervisord_does_not_answer(
+        self,
+        from_file: Settings,
+        server: socket.socket,
+        clean_up: ExitStack,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv(orderbook.SERVER_VARIABLE, "unix:///nonexistent/supervisor.sock")
+        role = start(from_file, clean_up)
+        self.attach(from_file, clean_up)
+        assert not any(self.has_joined(role, server) for _ in range(20))
+
     def test_waits_no_longer_than_it_says(
         self,
         from_file: Settings,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from lib.tape_files.dialect import DELIMITERS, Dialect, find_dialect
-from lib.tape_files.file_kind import HEAD_BYTES, FileKind, file_kind, refuse_strange, unpacked_head
+from lib.tape_files.file_kind import FileKind, file_kind
 from lib.tape_files.listing import plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
@@ -102,9 +102,7 @@ def file_table(
     `lonely` is the name of the only column of a CSV file without a header; "" refuses such a file.
     With `is_bad_csv`, DuckDB has stopped at a row of it: it is read row by row first, in Python.
     """
-    refuse_strange(path)
-    with path.open("rb") as file:
-        kind = file_kind(unpacked_head(file.read(HEAD_BYTES)))
+    kind = file_kind(path)
     if kind is FileKind.PARQUET:
         with SealedDatabase([str(path)], scratch, tick) as database:
             sql = f"read_parquet({quoted_text(str(path))})"
@@ -129,7 +127,7 @@ def file_table(
                     _csv_table(database, path, text, scratch, lonely, tick if is_bad_csv else None),
                 )
         finally:
-            if text.is_temporary:
+            if text.path != path:
                 text.path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file, unpacked where it is gzip or zstandard: block by block, in bounded memory."""
+"""The bytes of a file, unpacked if it is gzip or zstandard: block by block, in bounded memory."""
 
 from __future__ import annotations
 

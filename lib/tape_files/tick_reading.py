@@ -13,17 +13,11 @@ from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Batch, Numbers, Texts
+from lib.tape_files.column_numbers import number_form_of_all, number_form_of_head
 from lib.tape_files.layout import Layout, PriceColumns, find_layout
 from lib.tape_files.lines import place_of
 from lib.tape_files.listing import listed, plural, quoted
-from lib.tape_files.number_format import (
-    PLAIN,
-    NumberFormat,
-    count_shapes,
-    currency_sql,
-    find_number_format,
-    shape_sql,
-)
+from lib.tape_files.number_format import PLAIN, NumberFormat
 from lib.tape_files.price_reading import (
     NO_NUMBER,
     NOT_POSITIVE,
@@ -39,7 +33,7 @@ from lib.tape_files.sealed import SealedDatabase, quoted_text
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols
-from lib.tape_files.table import ColumnKind, Table
+from lib.tape_files.table import Table
 from lib.tape_files.tally import NumberTally, TickTally
 from lib.tapes.recipe import TickRecipe
 from lib.tapes.tape import TapeError
@@ -153,7 +147,7 @@ def _read_planned(
             table, layout, plan, expected, played, form, copy.deepcopy(reading), sink
         )
 
-    if (form := number_form(table, columns)) is not None:
+    if (form := number_form_of_head(table, columns)) is not None:
         attempt = reader(form)
         if not attempt.read(database):
             return attempt.finish()
@@ -224,40 +218,6 @@ class _PlayedPrice(NamedTuple):
             return cls(price.columns, plan.whole)
         index = plan.index_of.get(price.symbol)
         return None if index is None else cls(price.columns, index)
-
-
-def number_form(table: Table, columns: list[int]) -> NumberFormat | None:
-    """Return how numbers are written, by the first rows; None if those do not say it."""
-    cells = [
-        cell
-        for number in columns
-        if table.columns[number].kind is ColumnKind.TEXT
-        for cell in table.cells(number)
-    ]
-    if not cells and all(table.columns[number].kind is not ColumnKind.TEXT for number in columns):
-        return PLAIN
-    try:
-        return find_number_format(count_shapes(cells))
-    except ValueError:
-        return None
-
-
-def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int]) -> NumberFormat:
-    """Return how numbers are written, by all rows. Raises TapeError if it cannot be said."""
-    counts: Counter[tuple[str, str]] = Counter()
-    texts = [table.columns[n] for n in columns if table.columns[n].kind is ColumnKind.TEXT]
-    for column in texts:
-        for shape, currency, count in database.rows(
-            f"SELECT {shape_sql(column.sql)} AS shape, {currency_sql(column.sql)} AS currency, "
-            f"count(*) FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false) "
-            "GROUP BY shape, currency"
-        ):
-            counts[shape, currency] += count
-    try:
-        return find_number_format(counts)
-    except ValueError as error:
-        names = listed(column.name for column in texts)
-        raise TapeError(f"the column {names} {error}") from None
 
 
 class _TableReader:

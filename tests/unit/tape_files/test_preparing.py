@@ -125,6 +125,18 @@ def test_numbers_that_can_be_read_in_two_ways_are_refused(tmp_path):
     refused(tmp_path, ["1234 or 1.234", "price"], path=path)
 
 
+def test_the_columns_beside_the_price_say_what_a_point_is(tmp_path):
+    text = "Datum;Close;Volumen\n02.01.2024;38.487;12.345.678\n03.01.2024;38.500;1.345.678\n"
+    assert play(tmp_path, path=write(tmp_path, text)).ticks == ticks("AAPL", 38487, 38500)
+    text = '"Date","Price","Vol.","Change %"\n"01/13/2024","71,000","12.34M","0.39%"\n'
+    assert play(tmp_path, path=write(tmp_path, text)).ticks == ticks("AAPL", 71000)
+
+
+def test_a_column_without_numbers_is_shown(tmp_path):
+    path = write(tmp_path, "date,price\n2024-01-01,\n2024-01-02,185.23%\n")
+    refused(tmp_path, "the column price has no numbers; the first cell is 185.23%", path=path)
+
+
 @pytest.mark.parametrize(
     ("price", "words"),
     [

@@ -62,6 +62,13 @@ class Layout(NamedTuple):
     is_wide: bool
     recognised: str
 
+    def among_other_files(self, table: Table) -> Layout:
+        """Return the layout without a time that cannot be compared with those of other files."""
+        if self.time is None or self.time.format is None or not self.time.format.is_order_only:
+            return self
+        name = table.columns[self.time.columns[0]].name
+        return self._replace(time=None, unclear_time=name)
+
 
 def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
     """Return where the ticks are.

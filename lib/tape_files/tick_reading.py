@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import has_magic
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -104,6 +105,8 @@ def read_ticks(
         if not table.head:
             raise TapeError("has a header, and no row below it")
         layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
+        if has_magic(reading.recipe.path):
+            layout = layout.among_other_files(table)
         if layout.time is None and reading.recipe.time_order == "sort":
             raise TapeError(_cannot_sort(table, layout))
         mark = sink.length

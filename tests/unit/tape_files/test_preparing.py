@@ -279,6 +279,15 @@ def test_a_sort_is_stable_and_refused_without_a_time(tmp_path):
     refused(tmp_path, "no column is a time", path=bare, time_order="sort")
 
 
+def test_one_day_of_times_in_american_order_is_in_order_but_not_among_other_files(tmp_path):
+    text = "date,price\n01/02/2024 09:30 AM,1\n01/02/2024 01:00 PM,3\n01/02/2024 12:00 PM,2\n"
+    path = write(tmp_path, text, "a.csv")
+    assert play(tmp_path, path=path, time_order="sort").ticks == ticks("AAPL", 1, 2, 3)
+    assert "1 tick" in play(tmp_path, path=path).warnings
+    write(tmp_path, "date,price\n01/13/2024 09:30 AM,4\n", "b.csv")
+    refused(tmp_path, "not understood", path=tmp_path / "*.csv", time_order="sort")
+
+
 def test_several_files_play_by_name_and_sort_together(tmp_path):
     write(tmp_path, "date,price\n2024-01-02,2\n", "b2.csv")
     write(tmp_path, gzip.compress(b"date;price\n2024-01-03;3,5\n"), "b1.csv")
@@ -316,7 +325,7 @@ def test_a_query_plays_in_the_order_of_its_rows(tmp_path):
         ("SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')", "operations are disabled"),
         ("SELECT * FROM sql", "does not exist"),
         ("SELECT nope FROM range(3)", "nope"),
-        ("SELECT 'AAPL' AS symbol, NULL AS price", "no price that can be played"),
+        ("SELECT 'AAPL' AS symbol, NULL AS price", "price has no numbers; its cells are empty"),
     ],
 )
 def test_a_query_that_is_wrong_or_leaves_its_files_is_refused_in_one_line(query, words, tmp_path):

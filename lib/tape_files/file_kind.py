@@ -11,6 +11,7 @@ from typing import Final
 
 from lib.tape_files.packing import packing_of, unpacked_blocks
 from lib.tapes.tape import TapeError
+from lib.text import shortened
 
 HEAD_BYTES: Final = 2**16
 """How much of the beginning of a file, unpacked, decides what it is."""
@@ -57,13 +58,18 @@ _GIT_LFS: Final = b"version https://git-lfs.github.com/spec/"
 _TAR: Final = (257, b"ustar")
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05](?:\x95.{6}\x00\x00|[}\](c])", re.DOTALL)
 _HTML: Final = re.compile(
-    r"(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype|html|head|body)\b", re.I | re.S
+    r"(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype|html|head|body|title|meta|div|table|br|b|p)\b",
+    re.I | re.S,
 )
 _XML: Final = re.compile(r"<(?:\?xml\b|[a-z][\w:.-]*(?:\s|/?>(?![,;\t|])))", re.I)
 """Not the <DATE>,<CLOSE> of MetaTrader's and other headers."""
 _JSON_ARRAY: Final = re.compile(r'\[\s*(?:[{\[\]"\d-]|$)')
 _JSON_OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
-_AN_OBJECT_A_LINE: Final = "write one object a line, for example with jq -c '.[]'"
+_AN_OBJECT_A_LINE: Final = (
+    "if it is not a server's error message, write one object a line, for example with jq -c '.[]'"
+)
+_SHOWN_CHARACTERS: Final = 60
+"""How much of a document a message shows."""
 
 
 class FileKind(Enum):
@@ -138,6 +144,8 @@ def _strange_content(head: bytes) -> str:
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         if b"xl/" in head or b"[Content_Types].xml" in head:
             return "an Excel workbook (xlsx): save the sheet as CSV"
+        if b"opendocument.spreadsheet" in head:
+            return "an OpenDocument spreadsheet (ods): save the sheet as CSV"
         return f"a zip archive: {_UNPACK}"
     if head[_TAR[0] :].startswith(_TAR[1]):
         return f"a tar archive: {_UNPACK}"
@@ -159,9 +167,10 @@ def _strange_text(text: str) -> str:
     if _XML.match(text):
         return "XML: write its table to a CSV file"
     if _JSON_ARRAY.match(text):
-        return f"a JSON array: {_AN_OBJECT_A_LINE}"
+        return "a JSON array: write one object a line, for example with jq -c '.[]'"
     if _JSON_OBJECT.match(text) and not _is_json_lines(text):
-        return f"one JSON document, not JSON lines: {_AN_OBJECT_A_LINE}"
+        shown = shortened(" ".join(text[:_SHOWN_CHARACTERS].split()), _SHOWN_CHARACTERS - 1)
+        return f"one JSON document ({shown}), not JSON lines: {_AN_OBJECT_A_LINE}"
     if len(_CONTROL.findall(text)) > _MOST_UNUSUAL * len(text):
         return "binary, of an unknown kind: write its table to a CSV or Parquet file"
     if text and text.count("\0") == len(text):
@@ -174,7 +183,7 @@ def _is_json_lines(text: str) -> bool:
     first, _, rest = text.partition("\n")
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     nested = any(isinstance(value, dict | list) for value in row.values())
     return bool(rest.strip()) or not nested

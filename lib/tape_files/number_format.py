@@ -34,7 +34,7 @@ _SYMBOLS: Final = (
     *("RUB", "ILS", "THB", "TWD", "IDR", "MYR", "PHP", "VND", "BTC", "ETH"),
 )
 """Of currencies, before or after a number; a longer one before what it begins with."""
-_ANY_CURRENCY: Final = "|".join(map(re.escape, _SYMBOLS))
+ANY_CURRENCY: Final = "|".join(map(re.escape, _SYMBOLS))
 _MINUS: Final = "\u2212"
 _SIGN: Final = f"[+\\-{_MINUS}]?"
 _EXPONENT: Final = "(?:[eE][+\\-]?[0-9]{1,3})?"
@@ -105,14 +105,12 @@ def _whole_cell(digits: str, currency: str) -> str:
     return f"[{_BLANK}]*{sign}(?:{digits}){after}[{_BLANK}]*"
 
 
-_SHAPE_PATTERNS: Final = {
-    shape.name: _whole_cell(shape.pattern, _ANY_CURRENCY) for shape in _SHAPES
-}
+_SHAPE_PATTERNS: Final = {shape.name: _whole_cell(shape.pattern, ANY_CURRENCY) for shape in _SHAPES}
 _QUICK_SHAPE: Final = ("1.5", "[0-9]+[.](?:[0-9]{1,2}|[0-9]{4,})")
 _QUICK: Final = {".": "[0-9]+(?:[.][0-9]*)?", ",": "[0-9]+"}
 """What most cells match, by decimal sign: to look for it first makes the queries twice as fast."""
 _COMPILED_SHAPES: Final = {name: re.compile(pattern) for name, pattern in _SHAPE_PATTERNS.items()}
-_FIND_CURRENCY: Final = re.compile(_ANY_CURRENCY)
+_FIND_CURRENCY: Final = re.compile(ANY_CURRENCY)
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -279,7 +277,7 @@ def shape_sql(column: str) -> str:
 
 def currency_sql(column: str) -> str:
     """Return the SQL for the first currency in a cell; "" for none."""
-    return f"coalesce(regexp_extract({column}, {_quoted(_ANY_CURRENCY)}), '')"
+    return f"coalesce(regexp_extract({column}, {_quoted(ANY_CURRENCY)}), '')"
 
 
 def _digits(number_format: NumberFormat) -> str:

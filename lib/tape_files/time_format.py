@@ -50,7 +50,8 @@ def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
     in the same order, or neither, there is no format, and `time_ambiguity` says so.
     """
     cells = _values(samples)
-    finders: tuple[Callable[[list[str]], TimeFormat | None], ...] = (_epoch, _iso, _written)
+    finders: tuple[Callable[[list[str]], TimeFormat | None], ...]
+    finders = (_epoch, _iso, _written, _clock_alone)
     found = (finder(cells) for finder in finders)
     return next((time_format for time_format in found if time_format), None)
 
@@ -161,6 +162,7 @@ def _iso(cells: list[str]) -> TimeFormat | None:
 
 # --- other dates and clocks -------------------------------------------------------------------
 
+_ANY_DAY: Final = "2000-01-01"
 _CENTURIES: Final = ("19", "20", "21")
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
@@ -184,7 +186,7 @@ _PARTS: Final = re.compile(
     r"(?P<year>[0-9]{4}|[0-9]{2})"
     r"|(?P<month_first>[A-Za-z]{3,9})(?P<s3>\.? |-)(?P<day_second>[0-9]{1,2})(?P<s4>,? |-)"
     r"(?P<year_last>[0-9]{4}))"
-    r"(?:(?P<before_clock>T|,? )?(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?|[0-9]{9}|[0-9]{6}"
+    r"(?:(?P<before_clock>T|,? {1,2})?(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?|[0-9]{9}|[0-9]{6}"
     r"|[0-9]{4})(?P<fraction>[.,][0-9]{1,9})?(?P<half> ?[AaPp][Mm])?"
     r"(?P<zone> ?(?:UTC|GMT|Z)?)(?P<offset>[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
@@ -254,6 +256,18 @@ def _written(cells: list[str]) -> TimeFormat | None:
         name += " with an offset"
     sql = f"epoch_ns(TRY_CAST({parsed} AS TIMESTAMP_NS))"
     return TimeFormat(name, sql, is_order_only=len(readings) > 1)
+
+
+def _clock_alone(cells: list[str]) -> TimeFormat | None:
+    """Return the format of clock times that run in one direction, all of one day therefore."""
+    if len(cells) >= MAX_TIME_SAMPLES or not all(":" in cell[:3] for cell in cells):
+        return None
+    dated = [f"{_ANY_DAY} {cell}" for cell in cells]
+    found = _iso(dated) or _written(dated)
+    matches = _parts(dated)
+    if not found or not _is_straight([(date.min, _clock_seconds(match)) for match in matches]):
+        return None
+    return TimeFormat("a clock", found.of(f"('{_ANY_DAY} ' || {COLUMN})"), is_order_only=True)
 
 
 def _parts(cells: list[str]) -> list[re.Match[str]]:

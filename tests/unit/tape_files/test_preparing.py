@@ -44,11 +44,26 @@ def refused(tmp_path, words, **recipe):
         ("date,bid,ask", 1.5),
         ("date,ask,bid", 1.5),
         ("date,adj close,volume", 1),
+        ("date,Close*,Adj Close**", 1),
+        ("date,Adj Close (USD),Close (USD)", 2),
+        ("date,Open,price_usd", 2),
+        ("date,Kurs in EUR,Volume", 1),
+        ("#date,#close,volume", 1),
     ],
 )
 def test_a_price_is_found_by_its_name(header, price, tmp_path):
     path = write(tmp_path, f"{header}\n2024-01-02,1,2\n")
     assert play(tmp_path, path=path).ticks == ticks("AAPL", price)
+
+
+def test_a_price_in_two_currencies_is_refused(tmp_path):
+    path = write(tmp_path, "date,Close (USD),Close (EUR)\n2024-01-02,1,2\n")
+    refused(tmp_path, "2 columns named close", path=path)
+
+
+def test_a_symbol_in_brackets_is_one(tmp_path):
+    path = write(tmp_path, "date,Close (AAPL),Close (MSFT)\n2024-01-02,1,2\n")
+    assert play(tmp_path, path=path).ticks == ticks("AAPL", 1)
 
 
 def test_unknown_columns_are_listed_with_what_was_looked_for(tmp_path):

@@ -64,6 +64,7 @@ UNDERSTOOD = {
     ("2024-01-02 093000",): ("YYYY-MM-DD and a clock", "2024-01-02T09:30:00"),
     ("20240102",): ("YYYYMMDD", "2024-01-02T00:00:00"),
     ("20240102 170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
+    ("20240102  17:00:00",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102 170000123",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00.123"),
     ("20240102 17:00",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
@@ -121,7 +122,8 @@ def test_times_are_read_as_they_are_written(read, cells):
         ("0", "1"),
         ("185.23",),
         ("AAPL",),
-        ("09:30:00",),
+        ("09:30:00", "16:00:00", "09:30:00"),
+        ("09:30:00", "9 to 5"),
         ("99999999",),
         ("45293.5",),
         ("2024",),
@@ -171,6 +173,20 @@ def test_a_day_that_can_be_a_month_does_not_matter_where_the_order_is_the_same(r
     by_value = sorted(cells, key=lambda cell: values[cells.index(cell)])
     assert by_value == sorted(cells, key=lambda cell: (cell[:8], "PM" in cell, cell))
     assert find_time_format([*cells, *cells] * 500) is None  # what follows may be in another order
+
+
+@pytest.mark.parametrize(
+    ("cells", "seconds"),
+    [
+        (("09:30:00", "16:00:00.5"), (34200, 57600.5)),
+        (("4:00 PM", "9:30 AM"), (57600, 34200)),
+    ],
+)
+def test_clocks_that_run_in_one_direction_are_of_one_day(read, cells, seconds):
+    time_format = find_time_format(cells)
+    assert (time_format.name, time_format.is_order_only) == ("a clock", True)
+    assert [value % (86400 * 10**9) / 10**9 for value in read(cells)] == list(seconds)
+    assert find_time_format(cells[:1] * 1000) is None  # the next ones may be of another day
 
 
 def test_each_cell_may_have_its_own_precision(read):

@@ -16,7 +16,7 @@ from lib.tape_files.column_names import SENTIMENT_NAMES
 from lib.tape_files.oddities import tick_findings
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sentiment_reading import SentimentReading, read_sentiments
-from lib.tape_files.source import file_table, files_of, query_table
+from lib.tape_files.source import QUERY_TITLE, file_table, files_of, query_table
 from lib.tape_files.table import Table
 from lib.tape_files.tick_reading import TickReading, TickSink, read_ticks
 from lib.tape_files.time_order import TimedTicks
@@ -107,10 +107,10 @@ class _Source:
         self, recipe: Recipe, scratch: Path, progress: Progress, max_query_s: float
     ) -> None:
         self.scratch = scratch
-        self.title = recipe.path or "the query"
+        self.title = recipe.path or QUERY_TITLE
         self.share = 1.0
         """How much of the work reading is."""
-        self._query = recipe.query
+        self._path, self._query = recipe.path, recipe.query
         self._lonely = SENTIMENT_NAMES[0] if isinstance(recipe, NewsRecipe) else ""
         self._files = files_of(recipe.path) if recipe.path else []
         self._before = [_signature(path) for path in self._files]
@@ -128,7 +128,7 @@ class _Source:
     def read_sentiments(self, writer: PreparedWriter) -> SentimentReading:
         """Append the sentiments of all tables to `writer`."""
         return self._read_all(
-            SentimentReading(),
+            SentimentReading(self._path),
             writer,
             lambda database, table, before: read_sentiments(database, table, before, writer),
         )
@@ -143,6 +143,7 @@ class _Source:
         try:
             return self._read_each(reading, sink, read)
         except TapeError as error:
+            self.check_unchanged()
             text = str(error)
             if self._query and not text.startswith(self.title):
                 raise TapeError(f"{self.title}: {text}") from None

@@ -9,7 +9,7 @@ from lib.tape_files.tally import NumberTally
 from lib.tapes.tape import TapeError
 
 SUSPICIOUS: Final = 100_000 * PRICE_SCALE
-"""If all prices are whole numbers and none is below, they may be scaled."""
+"""If all prices are whole numbers, and one is that large, they may be scaled."""
 
 
 def check_numbers(numbers: NumberTally, names: str) -> list[str]:
@@ -21,18 +21,18 @@ def check_numbers(numbers: NumberTally, names: str) -> list[str]:
         return []
     if numbers.are_dates:
         raise TapeError(
-            f"all numbers in {names} are dates such as 20240111, and no prices: rename the column "
-            "of the prices to price"
+            f"all numbers in {names} are dates such as 20240111 or times such as 1704205800, and "
+            "no prices: rename the column of the prices to price"
         )
     if numbers.large:
         raise TapeError(
             f"{numbers.large:,} of {numbers.numbers:,} numbers in {names} are above the limit for "
             f"prices of {MAX_PRICE // PRICE_SCALE}, and all are whole: they look scaled. {_DIVIDE}"
         )
-    if numbers.smallest >= SUSPICIOUS:
+    if numbers.largest >= SUSPICIOUS:
         return [
-            f"all numbers in {names} are whole and at least "
-            f"{numbers.smallest // PRICE_SCALE:,}: if they are scaled, divide them. {_DIVIDE}"
+            f"all numbers in {names} are whole, up to {numbers.largest // PRICE_SCALE:,}: if they "
+            f"are scaled, divide them. {_DIVIDE}"
         ]
     return []
 

@@ -1,7 +1,8 @@
-"""Numbers that may be no prices: scaled integers, and dates."""
+"""Numbers that may be no prices: scaled integers, dates and times."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
@@ -12,10 +13,11 @@ SUSPICIOUS: Final = 100_000 * PRICE_SCALE
 """If all prices are whole numbers, and one is that large, they may be scaled."""
 
 
-def check_numbers(numbers: NumberTally, names: str) -> list[str]:
+def check_numbers(numbers: NumberTally, names: str, multiplied: Callable[[str], str]) -> list[str]:
     """Return the warnings about the numbers of a table, whose price columns are `names`.
 
-    Raises TapeError, without the file's name, if they are no prices.
+    `multiplied` gives the query that multiplies them. Raises TapeError, without the file's name, if
+    they are no prices.
     """
     if not numbers.numbers or not numbers.are_whole:
         return []
@@ -27,17 +29,12 @@ def check_numbers(numbers: NumberTally, names: str) -> list[str]:
     if numbers.large:
         raise TapeError(
             f"{numbers.large:,} of {numbers.numbers:,} numbers in {names} are above the limit for "
-            f"prices of {MAX_PRICE // PRICE_SCALE}, and all are whole: they look scaled. {_DIVIDE}"
+            f"prices of {MAX_PRICE // PRICE_SCALE}, and all are whole: they look scaled. "
+            f"Divide them: if 1 stands for 10⁻⁹, {multiplied('0.000000001')}"
         )
     if numbers.largest >= SUSPICIOUS:
         return [
-            f"all numbers in {names} are whole, up to {numbers.largest // PRICE_SCALE:,}: if they "
-            f"are scaled, divide them. {_DIVIDE}"
+            f"all numbers in {names} are whole, up to {numbers.largest // PRICE_SCALE:,}: they "
+            f"may be scaled. Divide them: if 1 stands for 10⁻⁴, {multiplied('0.0001')}"
         ]
     return []
-
-
-_DIVIDE: Final = (
-    'For example, if 1 stands for 10⁻⁹: query = "SELECT symbol, price * 0.000000001 AS price '
-    "FROM 'FILE'\""
-)

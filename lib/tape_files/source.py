@@ -67,7 +67,10 @@ def files_of(path: str) -> list[Path]:
     if not found:
         raise TapeError(f"{path}: there is no such file")
     if len(found) > MAX_FILES:
-        raise TapeError(f"{path}: means {len(found)} files, and at most {MAX_FILES} are read")
+        raise TapeError(
+            f"{path}: means {len(found):,} files, and at most {MAX_FILES:,} are read: join some "
+            "(those of a recording with python -m lib.tapes record --join)"
+        )
     return [Path(name) for name in found]
 
 

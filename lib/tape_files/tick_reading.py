@@ -28,7 +28,7 @@ from lib.tape_files.price_reading import (
     prices_of,
 )
 from lib.tape_files.scaled import check_numbers
-from lib.tape_files.sealed import SealedDatabase, quoted_text
+from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
 from lib.tape_files.second_header import refuse_second_header
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
@@ -297,7 +297,7 @@ class _TableReader:
         if self._misfits > max(1, MAX_MISFIT_SHARE * self._rows):
             raise TapeError(self._too_many_misfits())
         names = listed(self._table.columns[n].name for p in self._prices for n in p.columns)
-        reading.warnings += check_numbers(self._numbers, names)
+        reading.warnings += check_numbers(self._numbers, names, self._multiplied)
         reading.warnings += self._plan.warnings
         if layout.unclear_time:
             reading.warnings.append(f"{layout.unclear_time}: the order is not checked")
@@ -316,6 +316,23 @@ class _TableReader:
             reading.other_symbols[name] = reading.other_symbols.get(name, 0) + count
         reading.recognised += [*self._table.recognised, layout.recognised, *self._forms()]
         return reading
+
+    def _multiplied(self, factor: str) -> str:
+        """Return the setting that plays the prices multiplied, with the names of the file."""
+        table, layout = self._table, self._layout
+        if layout.is_wide:
+            return f"query = 'SELECT …' with each column * {factor}"
+        symbol = (
+            "symbol" if layout.symbol is None else quoted_name(table.columns[layout.symbol].name)
+        )
+        if self._plan.whole is not None:
+            symbol = quoted_text(self._reading.recipe.symbols[self._plan.whole])
+        price = " + ".join(quoted_name(table.columns[n].name) for n in self._prices[0].columns)
+        price = f"({price}) / 2" if len(self._prices[0].columns) > 1 else price
+        return (
+            f'query = """SELECT {symbol} AS symbol, {price} * {factor} AS price '
+            f'FROM {quoted_text(self._reading.recipe.path or "FILE")}"""'
+        )
 
     def _forms(self) -> list[str]:
         """Say how numbers and times are read, where it is not plain."""

@@ -82,6 +82,12 @@ def test_a_long_number_of_json_is_no_float(tmp_path):
     assert said(play(tmp_path, path=path)) == "AAPL 8999999999.99999999 AAPL 1.5"
 
 
+def test_the_query_that_divides_scaled_prices_plays(tmp_path):
+    text = "Ticker,Bid Price,Ask Price\nAAPL,1852300,1852500\n"
+    query = play(tmp_path, path=write(tmp_path, text)).warnings.split('"""')[1]
+    assert said(play(tmp_path, query=query)) == "AAPL 185.24"
+
+
 @pytest.mark.parametrize("name", ["prices?.csv", "prices*.csv", "prices[1].csv"])
 def test_a_file_whose_name_looks_like_a_pattern_plays_alone(name, tmp_path):
     write(tmp_path, "price\n9\n", "prices1.csv")

@@ -12,13 +12,13 @@ import numpy as np
 from lib.tape_files.arrow_stream import Numbers
 from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_name
 from lib.tape_files.column_numbers import number_form_of_all
-from lib.tape_files.layout import find_time, time_sql
 from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, number_sql
 from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.table import Table, no_rows
+from lib.tape_files.time_columns import find_time, time_sql
 from lib.tapes.findings import Findings
 from lib.tapes.prepared_writer import PreparedWriter
 from lib.tapes.tape import TapeError

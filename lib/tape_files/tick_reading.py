@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Batch, Numbers, Texts
 from lib.tape_files.column_numbers import number_form_of_all, number_form_of_head
-from lib.tape_files.layout import Layout, PriceColumns, find_layout, time_sql
+from lib.tape_files.layout import Layout, PriceColumns, find_layout
 from lib.tape_files.listing import counted, listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, NumberFormat
 from lib.tape_files.price_reading import (
@@ -35,6 +35,7 @@ from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols, where_symbols_are
 from lib.tape_files.table import Table, no_rows
 from lib.tape_files.tally import NumberTally, TickTally
+from lib.tape_files.time_columns import time_sql
 from lib.tapes.recipe import TickRecipe
 from lib.tapes.tape import TapeError
 
@@ -63,11 +64,12 @@ class TickSink(Protocol):
     def length(self) -> int:
         """How many there are."""
 
-    def add(
+    def add_ticks(
         self,
         symbols: NDArray[np.int32],
         prices: NDArray[np.int64],
         times: NDArray[np.int64] | None,
+        /,
     ) -> None:
         """Append some."""
 
@@ -96,6 +98,12 @@ class TickReading:
     def __post_init__(self) -> None:
         self.tally = TickTally(len(self.recipe.symbols))
 
+    def with_unplayed(self, why: str) -> TickReading:
+        """Return the reading with a table that has nothing to play."""
+        reading = copy.deepcopy(self)
+        reading.unplayed.append(why)
+        return reading
+
 
 def read_ticks(
     database: SealedDatabase, table: Table, reading: TickReading, sink: TickSink
@@ -106,29 +114,19 @@ def read_ticks(
     """
     try:
         if not table.head:
-            reading = copy.deepcopy(reading)
-            reading.unplayed.append(f"{table.title}: {no_rows(table)}")
-            return reading
+            return reading.with_unplayed(f"{table.title}: {no_rows(table)}")
         layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
         if layout.time is None and reading.recipe.time_order == "sort":
             raise TapeError(_cannot_sort(table, layout))
-        mark = sink.length
-        if (first := _symbols_of_head(table, layout, reading.recipe.symbols)) is not None:
-            plan = plan_symbols(table, layout, first, reading.recipe)
-            if not plan.index_of and plan.whole is None:
-                return _unplayed(table, layout, plan, reading)
-            expected = None
-            if layout.symbol is not None:
-                expected = [name for name in first if name not in plan.index_of]
+        first = _symbols_of_head(table, layout, reading.recipe.symbols)
+        if first is not None:
+            mark = sink.length
             try:
-                return _read_planned(database, table, layout, plan, expected, reading, sink)
+                return _read_planned(database, table, layout, first, False, reading, sink)
             except _UnexpectedSymbolError:
                 sink.cut_back(mark)
         found = _symbols_in(database, table, layout, reading.recipe.symbols)
-        plan = plan_symbols(table, layout, found, reading.recipe)
-        if not plan.index_of and plan.whole is None:
-            return _unplayed(table, layout, plan, reading)
-        return _read_planned(database, table, layout, plan, None, reading, sink)
+        return _read_planned(database, table, layout, found, True, reading, sink)
     except TapeError as error:
         raise type(error)(f"{table.title}: {error}") from None
 
@@ -137,16 +135,27 @@ def _read_planned(
     database: SealedDatabase,
     table: Table,
     layout: Layout,
-    plan: SymbolPlan,
-    expected: list[str] | None,
+    found: Mapping[str, int],
+    are_all: bool,
     reading: TickReading,
     sink: TickSink,
 ) -> TickReading:
     """Read a table whose symbols are known, and find out how its numbers are written.
 
-    `expected` are the other symbols of its first rows, if only those are known: any further one
+    `found` is how many rows each symbol has, of the first rows unless `are_all`: then a further one
     raises _UnexpectedSymbolError.
     """
+    plan = plan_symbols(table, layout, found, reading.recipe)
+    if not plan.index_of and plan.whole is None:
+        return reading.with_unplayed(
+            f"{table.title}: {where_symbols_are(table, layout)} has "
+            f"{counted(plan.others) or 'no symbol'}, and none of the configured symbols "
+            f"{listed(reading.recipe.symbols)}: configure those that are to be played"
+            + (", or set symbol for a file of one" if len(plan.others) == 1 else "")
+        )
+    expected = None
+    if layout.symbol is not None and not are_all:
+        expected = [name for name in found if name not in plan.index_of]
     prices = [_PlayedPrice.of(price, layout, plan) for price in layout.prices]
     played = [price for price in prices if price is not None]
     columns = [number for price in played for number in price.columns]
@@ -169,18 +178,6 @@ def _read_planned(
         attempt = reader(better)
         attempt.read(database)
     return attempt.finish()
-
-
-def _unplayed(table: Table, layout: Layout, plan: SymbolPlan, reading: TickReading) -> TickReading:
-    """Return the reading with a table that has none of the configured symbols."""
-    reading = copy.deepcopy(reading)
-    where = where_symbols_are(table, layout)
-    reading.unplayed.append(
-        f"{table.title}: {where} has {counted(plan.others) or 'no symbol'}, and none of the "
-        f"configured symbols {listed(reading.recipe.symbols)}: configure those that are to be "
-        "played" + (", or set symbol for a file of one" if len(plan.others) == 1 else "")
-    )
-    return reading
 
 
 def _cannot_sort(table: Table, layout: Layout) -> str:
@@ -478,7 +475,7 @@ class _TableReader:
         self._reading.tally.add(index, units, rest, moments, has_time)
         if self._reading.tally.count > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} ticks: play it in parts")
-        self._sink.add(index, units, moments)
+        self._sink.add_ticks(index, units, moments)
 
     def _skip_bad(self, played: _PlayedPrice, price: Prices, bad: NDArray[np.bool_]) -> None:
         if not bad.any():

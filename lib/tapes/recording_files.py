@@ -7,6 +7,7 @@ that was killed, the parts stay, and are what is played as FILE.parquet.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ def played_path(path: str) -> str:
     `path` may be a pattern itself, or "" for none.
     """
     file = Path(path)
-    if path and not file.exists() and parts_directory(file).is_dir():
-        return f"{escape(str(parts_directory(file)))}/{PART_PATTERN}"
+    with suppress(OSError):  # of a directory that we may not search, what reads it says so
+        if path and not file.exists() and parts_directory(file).is_dir():
+            return f"{escape(str(parts_directory(file)))}/{PART_PATTERN}"
     return path

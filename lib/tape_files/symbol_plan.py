@@ -18,7 +18,7 @@ class SymbolPlan(NamedTuple):
     """Indices are those of the configured symbols."""
 
     index_of: dict[str, int]
-    """By the spelling in the file: of the symbols that are played."""
+    """By the spelling in the file: of the symbols that are played; empty if there is none."""
     whole: int | None
     """What all rows are played as, whatever their symbol column says; None if it counts."""
     others: dict[str, int]
@@ -50,7 +50,7 @@ def plan_symbols(
         return SymbolPlan({}, recipe.symbols.index(name), {}, [])
     match = match_symbols(found, recipe.symbols)
     names = {name.strip() for name in found if name.strip()}
-    where = _where(table, layout)
+    where = where_symbols_are(table, layout)
     if len(names) == 1 and recipe.symbol:
         return _play_one(names.pop(), match.index_of, where, recipe)
     warnings = []
@@ -61,12 +61,6 @@ def plan_symbols(
                 f"as {quoted(recipe.symbol)}: leave symbol empty, and each is played as what it is"
             )
         warnings.append(f"symbol {quoted(recipe.symbol)} is not used: {where} has the symbols")
-    if not match.index_of:
-        raise TapeError(
-            f"{where} has {counted(match.others) or 'no symbol'}, and none of the configured "
-            f"symbols {listed(recipe.symbols)}: configure those that are to be played"
-            + (", or set symbol for a file of one" if len(names) == 1 else "")
-        )
     return SymbolPlan(match.index_of, None, match.others, warnings)
 
 
@@ -92,7 +86,8 @@ def _is_named_symbol(table: Table, layout: Layout) -> bool:
     )
 
 
-def _where(table: Table, layout: Layout) -> str:
+def where_symbols_are(table: Table, layout: Layout) -> str:
+    """Return what a message calls the place of the symbols."""
     if layout.symbol is None:
         return "the header"
     return f"the column {quoted(table.columns[layout.symbol].name)}"

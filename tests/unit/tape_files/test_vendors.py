@@ -67,7 +67,11 @@ def test_what_is_unmistakable_plays_and_what_is_odd_is_said(
         ("AAPL", "Date,Open,Close\n" + DAYS + "Date,Close,Open\n" + DAYS, r"line 22 \(Date,Close"),
         ("AAPL", YFINANCE.format("AAPL") + YFINANCE.format("MSFT"), r"line 25 \(Ticker,MSFT"),
         ("A B", "Date,A,B\n" + DAYS + "Date,B,A\n" + DAYS, "is another header"),
-        ("AAPL", "price\n1704205800\n1704205860\n", "times such as 1704205800"),
+        (
+            "AAPL",
+            "price\n1704205800\n1704205860\n",
+            "look like times such as 1704205800, or scaled",
+        ),
         ("AAPL", "symbol,price\nAAPL,55%\n", "has no numbers; the first cell is 55%"),
         ("AAPL", "Exceeded the daily hits limit", "no row below its header .Exceeded the daily"),
     ],

@@ -73,6 +73,11 @@ class PlannedExperiment:
 
 STANDARD_SET: Final = (
     PlannedExperiment("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
+    PlannedExperiment(
+        "drop_gateway_large_tape",
+        ("drop_gateway.py", "--tape-ticks", "10000000", "--times", "20"),
+        57,
+    ),
     PlannedExperiment("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
     PlannedExperiment("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
     PlannedExperiment("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),

@@ -56,7 +56,7 @@ from lib.process.log_events import (
     log_event,
 )
 from lib.process.logs import BoundedWriter
-from lib.process.role import run_role
+from lib.process.role import Role, run_role
 from lib.process.run_identity import is_supervised, siblings
 from lib.process.socket_file import SocketFile, make_room_for_socket
 from lib.process.supervisor import (
@@ -413,5 +413,15 @@ def _why_no_orderbook() -> str:
     return "" if ORDERBOOK in programs else f"supervisord has no program {ORDERBOOK}"
 
 
+def make_order_manager(settings: Settings, loop: EventLoop) -> Role:
+    """Return the role: in a cluster one that can stand by."""
+    if settings.cluster is None:
+        return OrderManager(settings, loop)
+    from lib.cluster.connection import connect
+    from lib.cluster.order_host import OrderHost
+
+    return OrderHost(settings, loop, OrderManager, connect)
+
+
 if __name__ == "__main__":
-    run_role("order_manager", OrderManager)
+    run_role("order_manager", make_order_manager)

@@ -66,7 +66,8 @@ CREATE TABLE positions (
 ) WITHOUT ROWID;
 
 CREATE TABLE facts (               -- about the ledger as a whole
-    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, commits, loss_mark:CLIENT_ID
+    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, commits, loss_mark:CLIENT_ID,
+                                   -- and in a cluster journal_sequence, journal_digest
     value NOT NULL
 ) WITHOUT ROWID;
 """

@@ -405,6 +405,13 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     return settings if strategy is None else _with_strategy(place, settings, strategy)
 
 
+def cluster_of(settings: Settings, role: str) -> ClusterSettings:
+    """Return [cluster] for a role that only a cluster has. Raises SettingsError without one."""
+    if settings.cluster is None:
+        raise SettingsError(settings_place(), f"cluster: {role} needs it (docs/cluster.md)")
+    return settings.cluster
+
+
 def settings_place() -> str:
     """Return the name of this process's settings file (`load_settings()`) as errors show it."""
     return _display_name(_own_file())

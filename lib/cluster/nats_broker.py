@@ -53,7 +53,7 @@ MAX_QUESTIONS: Final = 256
 SLACK_NS: Final = SECOND_NS // 2
 """How much later than the library the event loop gives an answer up."""
 CONNECT_TIMEOUT_S: Final = 2
-RECONNECT_WAIT_S: Final = 0.25
+RECONNECT_WAIT_S: Final = 1
 PING_INTERVAL_S: Final = 2
 """A connection on which two pings stay unanswered is replaced."""
 

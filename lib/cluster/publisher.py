@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from lib.cluster.broker import Message
 from lib.cluster.stream_writer import Standing, StreamWriter
-from lib.cluster.streams import CLOCK, MAX_MESSAGE_BYTES, NEXT, TAPE, TapePosition, position_of
+from lib.cluster.streams import MAX_MESSAGE_BYTES, NEXT, TAPE, TapePosition, position_of
 from lib.streams.stream_client import Frames
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import encode_batch_header
@@ -65,8 +65,8 @@ class Publisher:
             return None
         return self._kept[0].came_ns + self._linger_ns
 
-    def look(self, now_ns: int, clock_offset_ns: int) -> None:
-        """Note what is in the stream by now; append what is due."""
+    def look(self, now_ns: int, headers: Mapping[str, str]) -> None:
+        """Note what is in the stream by now; append what is due, with these headers as well."""
         writer = self._writer
         if writer.standing is Standing.RESOLVED:
             self._take_found(writer.resolved())
@@ -80,7 +80,7 @@ class Publisher:
         pieces = self._next_message()
         is_whole = len(pieces) < len(self._kept) or self.is_full
         if is_whole or now_ns >= self._kept[0].came_ns + self._linger_ns:
-            self._append(pieces, clock_offset_ns)
+            self._append(pieces, headers)
 
     def _next_message(self) -> list[_Piece]:
         """Return what goes into the next message: frames of one tape, without a gap."""
@@ -98,13 +98,13 @@ class Publisher:
             pieces.append(piece)
         return pieces
 
-    def _append(self, pieces: list[_Piece], clock_offset_ns: int) -> None:
+    def _append(self, pieces: list[_Piece], headers: Mapping[str, str]) -> None:
         first, last = pieces[0].frames, pieces[-1].frames
         position = TapePosition(pieces[0].tape, last.first + last.count)
         count = position.next_sequence - first.first
         data = encode_batch_header(first.first, count, first.sent_ns)
         data += b"".join(piece.frames.frames for piece in pieces)
-        self._writer.append({**headers_of(position), CLOCK: str(clock_offset_ns)}, data)
+        self._writer.append({**headers, **headers_of(position)}, data)
         self._appended = position
 
     def _take_found(self, found: list[Message]) -> None:
@@ -142,6 +142,7 @@ def _cut(batch: Frames) -> list[Frames]:
     pieces, first, begin = [], batch.first, 0
     while begin < len(batch.frames):
         end = batch.frames.rfind(MESSAGE_DELIMITER, begin, begin + MAX_MESSAGE_BYTES) + 1
+        end = end or batch.frames.index(MESSAGE_DELIMITER, begin) + 1  # one that is longer
         frames = batch.frames[begin:end]
         count = frames.count(MESSAGE_DELIMITER)
         pieces.append(Frames(first, count, frames, batch.sent_ns))

@@ -35,6 +35,7 @@ from lib.cluster.broker import (
 
 ASK_AGAIN_NS: Final = SECOND_NS // 4
 """The pause before the brokers are asked again."""
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Standing(Enum):
@@ -81,12 +82,14 @@ class StreamWriter:
         """The sequence up to which a resolution reads, None until it is known."""
         self._found: list[Message] = []
 
-    def claim(self, last_sequence: int, last_epoch: int) -> None:
+    def claim(
+        self, last_sequence: int, last_epoch: int, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         """Claim the stream behind its last message, which is of that epoch. For a standby."""
         self.last = last_sequence
         self.epoch = last_epoch + 1
         self._is_claimed = False
-        self.append({CLAIMANT: self._claimant}, b"")
+        self.append({**headers, CLAIMANT: self._claimant}, b"")
 
     def append(self, headers: Mapping[str, str], data: bytes) -> None:
         """Append a message. For a writer."""

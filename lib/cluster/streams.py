@@ -30,7 +30,9 @@ TAPE: Final = "Tw-Tape"
 NEXT: Final = "Tw-Next"
 """The header of a message of ticks or news with the sequence of the next tick or sentiment."""
 CONTENTS: Final = "Tw-Contents"
-"""The header of a claim with what the tape is made of, as JSON: `Tape.identity`."""
+"""The header of a message of ticks with what the tape is made of: the identities, as JSON."""
+LAST: Final = "Tw-Last"
+"""The header of a writer's word with the last sequence of its stream."""
 CLOCK: Final = "Tw-Clock"
 """The header with what to add to a monotonic time of the writer's host for the wall clock's."""
 
@@ -79,10 +81,14 @@ class TapePosition(NamedTuple):
 
 def position_of(headers: Mapping[str, str]) -> TapePosition | None:
     """Return how far the tape is published with a message; None if it does not say."""
-    tape, text = headers.get(TAPE, ""), headers.get(NEXT, "")
-    if not tape or not (text.isascii() and text.isdecimal()):
-        return None
-    return TapePosition(tape, int(text))
+    tape, next_sequence = headers.get(TAPE, ""), number_in(headers, NEXT)
+    return TapePosition(tape, next_sequence) if tape and next_sequence else None
+
+
+def number_in(headers: Mapping[str, str], name: str) -> int:
+    """Return the number in a header, 0 if there is none."""
+    text = headers.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def split_batch(data: bytes) -> tuple[BatchHeader, bytes]:

@@ -7,7 +7,7 @@ from typing import Final
 from lib.clock import SECOND_NS
 
 LOOK_NS: Final = SECOND_NS // 4
-"""The time between two looks at the stream of a writer that is silent."""
+"""The time between two looks of a standby at the stream."""
 WORD_NS: Final = SECOND_NS // 2
 """How often a writer gives a word when it has nothing to write."""
 
@@ -20,7 +20,7 @@ class WriterWatch:
     """
 
     def __init__(self, takeover_after_ns: int, now_ns: int) -> None:
-        self._takeover_after_ns = takeover_after_ns
+        self.takeover_after_ns = takeover_after_ns
         self._heard_ns = now_ns
         self._led_ns: int | None = None
         """When the last look found a leader; None if it did not, or none was taken since a word."""
@@ -29,11 +29,12 @@ class WriterWatch:
     def heard(self, now_ns: int) -> None:
         """The writer has given its word, or a message."""
         self._heard_ns = now_ns
-        self._led_ns = None
         self._silent_ns = 0
+        if self._led_ns is not None:
+            self._led_ns = now_ns
 
     def is_silent(self, now_ns: int) -> bool:
-        """Whether the writer has missed a word: look at its stream, every LOOK_NS."""
+        """Whether the writer has missed a word."""
         return now_ns - self._heard_ns > 2 * WORD_NS
 
     def looked(self, now_ns: int, *, has_leader: bool) -> None:
@@ -44,4 +45,4 @@ class WriterWatch:
 
     def is_over(self) -> bool:
         """Whether the writer has been silent for `takeover_after`."""
-        return self._silent_ns >= self._takeover_after_ns
+        return self._silent_ns >= self.takeover_after_ns

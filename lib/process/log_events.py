@@ -38,7 +38,22 @@ WATCHDOG: Final = "watchdog"
 DASHBOARD: Final = "dashboard"
 ALERTS: Final = "alerts"
 """A process of the watchdog, which logs into the watchdog's log."""
-ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD, TAPE, ALERTS)
+UPLINK: Final = "uplink"
+DOWNLINK: Final = "downlink"
+ORDER_RELAY: Final = "order_relay"
+CLUSTER_ROLES: Final = (UPLINK, DOWNLINK, ORDER_RELAY)
+"""They run only where the settings have [cluster]."""
+ROLES: Final = (
+    GATEWAY,
+    ORDERBOOK,
+    STRATEGY,
+    ORDER_MANAGER,
+    WATCHDOG,
+    DASHBOARD,
+    TAPE,
+    ALERTS,
+    *CLUSTER_ROLES,
+)
 
 # Kinds of fields, with their units.
 Ns = Annotated[int, Meta(description="ns, monotonic")]
@@ -193,8 +208,8 @@ class LinesLost(LogEvent, frozen=True, tag="lines_lost"):
 
 # Servers
 
-_SERVERS: Final = (GATEWAY, ORDER_MANAGER, DASHBOARD)
-_CLIENTS_LOGGED: Final = (GATEWAY, ORDER_MANAGER)
+_SERVERS: Final = (GATEWAY, ORDER_MANAGER, DASHBOARD, DOWNLINK, ORDER_RELAY)
+_CLIENTS_LOGGED: Final = (GATEWAY, ORDER_MANAGER, DOWNLINK, ORDER_RELAY)
 
 
 @_logged("info", by=_SERVERS)
@@ -416,9 +431,104 @@ class StateRefused(LogEvent, frozen=True, tag="state_refused"):
     reason: str | None
 
 
+# Cluster
+
+_WITH_BROKERS: Final = (*CLUSTER_ROLES, ORDER_MANAGER)
+_WRITERS: Final = (UPLINK, ORDER_MANAGER)
+StreamName = Annotated[str, Meta(description="name of the stream")]
+Epoch = Annotated[int, Meta(description="epoch of the writer")]
+HostName = Annotated[str, Meta(description="host of [cluster]")]
+
+
+@_logged("info", by=_WITH_BROKERS)
+class BrokerConnected(LogEvent, frozen=True, tag="broker_connected"):
+    """There is a connection to a broker."""
+
+    peer: Peer
+
+
+@_logged("warning", by=_WITH_BROKERS)
+class BrokerLost(LogEvent, frozen=True, tag="broker_lost"):
+    """The connection to the brokers has failed; the role connects again. Logged once."""
+
+    reason: str
+
+
+@_logged("info", by=_WRITERS)
+class StandingBy(LogEvent, frozen=True, tag="standing_by"):
+    """Another host writes the stream; this one takes over when it is silent."""
+
+    stream: StreamName
+    writer: HostName
+
+
+@_logged("warning", by=_WRITERS)
+class StreamClaimed(LogEvent, frozen=True, tag="stream_claimed"):
+    """From now on this host writes the stream. `former` wrote it before, "" if nobody did."""
+
+    stream: StreamName
+    epoch: Epoch
+    former: HostName
+
+
+@_logged("error", by=_WRITERS)
+class StreamOvertaken(LogEvent, frozen=True, tag="stream_overtaken"):
+    """Another host has claimed the stream. The role ends, and comes back as a standby."""
+
+    stream: StreamName
+    epoch: Epoch
+
+
+@_logged("error", by=_WRITERS)
+class StreamLost(LogEvent, frozen=True, tag="stream_lost"):
+    """The brokers have lost messages that they had acknowledged. The role ends, and begins anew."""
+
+    stream: StreamName
+    last: Annotated[int, Meta(description="sequence of the stream")]
+
+
+@_logged("warning", by=(UPLINK,))
+class GatewayContinues(LogEvent, frozen=True, tag="gateway_continues"):
+    """The gateway of this host is started, with the tape of the stream; a new one if ""."""
+
+    tape: Tape
+    next_sequence: TickNumber
+
+
+@_logged("warning", by=(UPLINK,))
+class GatewayNotReached(LogEvent, frozen=True, tag="gateway_not_reached"):
+    """supervisord did not start or stop the gateway; it is asked again."""
+
+    reason: str
+
+
+@_logged("warning", by=(DOWNLINK,))
+class DownlinkEnds(LogEvent, frozen=True, tag="downlink_ends"):
+    """Clients have to join anew: the role ends, and its successor begins where the stream is."""
+
+    stream: StreamName
+    reason: str
+
+
+@_logged("warning", by=(DOWNLINK,))
+class StreamSilent(LogEvent, frozen=True, tag="stream_silent"):
+    """Nothing comes: no word of the writer, or the subscription is dead, and is made anew."""
+
+    stream: StreamName
+    silent_s: Seconds
+
+
+@_logged("warning", by=(DOWNLINK,))
+class ClocksDiffer(LogEvent, frozen=True, tag="clocks_differ"):
+    """By the wall clocks of the two hosts, what has come was sent in the future. Logged once."""
+
+    stream: StreamName
+    ahead_s: Seconds
+
+
 # Clients of a stream
 
-_STREAM_CLIENTS: Final = (ORDERBOOK, STRATEGY)
+_STREAM_CLIENTS: Final = (ORDERBOOK, STRATEGY, UPLINK)
 
 
 @_logged("info", by=_STREAM_CLIENTS)

@@ -83,17 +83,17 @@ class Supervisor:
         with _mapped_errors():
             return int(self._ask("supervisor.getPID", limit_s=self._answer_s))
 
-    def start(self, program: str) -> None:
-        """Start a program; returns when it has started. Raises as `processes` does."""
+    def start(self, program: str, *, wait: bool = True) -> None:
+        """Start a program; returns when it has started, if it waits. Raises as `processes` does."""
         with _mapped_errors():
-            self._ask("supervisor.startProcess", program, limit_s=ACT_S)
+            self._ask("supervisor.startProcess", program, wait, limit_s=ACT_S)
 
-    def stop(self, program: str) -> None:
-        """Stop a program; returns when it has ended. Raises as `processes` does."""
+    def stop(self, program: str, *, wait: bool = True) -> None:
+        """Stop a program; returns when it has ended, if it waits. Raises as `processes` does."""
         with _mapped_errors():
-            self._ask("supervisor.stopProcess", program, limit_s=ACT_S)
+            self._ask("supervisor.stopProcess", program, wait, limit_s=ACT_S)
 
-    def _ask(self, method: str, *arguments: str, limit_s: float) -> Any:
+    def _ask(self, method: str, *arguments: str | bool, limit_s: float) -> Any:
         with closing(_UnixConnection(self._control_socket, limit_s)) as connection:
             question = dumps(arguments, method)
             connection.request("POST", "/RPC2", question, {"Content-Type": "text/xml"})

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -37,7 +37,8 @@ TICK_WORD: Final = 0
 """Index of the state's word with the sequence of the next tick."""
 NEWS_WORD: Final = 1
 """Index of the state's word with the sequence of the next sentiment."""
-_WORDS: Final = 2
+WORDS: Final = 2
+"""How many words the state has."""
 _PREPARED: Final = "prepared"
 CHUNK_FRAMES: Final = 2048
 """Ticks encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
@@ -56,6 +57,13 @@ class Tapes(NamedTuple):
     sentiments: Sentiments
     prepared: tuple[str, ...] = ()
     """The names of those of them that were prepared from files."""
+
+
+class FrameSource(Protocol):
+    """Has the frames of a stream, encoded."""
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Return frames `first` to `first + count - 1`, as pieces to send in order."""
 
 
 class EncodedTape:
@@ -114,7 +122,7 @@ def _bounds(frames: bytes) -> NDArray[np.uint32]:
 class Stream:
     """The published part of one tape. A `Publication` moves `next_sequence` on."""
 
-    def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
+    def __init__(self, tape: str, encoded: FrameSource, next_sequence: int) -> None:
         self.tape = tape
         self.next_sequence = next_sequence
         self._encoded = encoded
@@ -139,6 +147,19 @@ class NewsStream(Stream):
     def first_for(self, _request: HelloRequest) -> int:
         """The latest sentiment, whatever `_request` asks for."""
         return max(1, self.next_sequence - 1)
+
+
+class Published(Protocol):
+    """A stream and what moves it on."""
+
+    stream: Stream
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to publish, ever."""
+
+    def publish(self, count: int) -> int:
+        """Publish the next `count` frames. Returns how many, fewer at the end."""
 
 
 class Publication:
@@ -204,7 +225,7 @@ def continue_or_begin(
     run = list(run)
     contents = [tapes.ticks.identity, tapes.sentiments.identity]
     log = structlog.get_logger()
-    state = continue_state(path, word_count=_WORDS)
+    state = continue_state(path, word_count=WORDS)
     if state and state.header.get("run") == run and state.header.get("contents") == contents:
         tape, next_sequence = state.header["tape"], state.words[TICK_WORD]
         log_event(log, TapeContinued(tape=tape, next_sequence=next_sequence))
@@ -219,7 +240,7 @@ def continue_or_begin(
 
 def played_tapes(path: Path, run: Iterable[int]) -> list[str]:
     """Return the names of the prepared tapes that this run plays; [] if it plays none yet."""
-    state = open_state(path, word_count=_WORDS)
+    state = open_state(path, word_count=WORDS)
     if state is None or state.header.get("run") != list(run):
         return []
     names = state.header.get(_PREPARED, [])

@@ -28,7 +28,7 @@ from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
 from lib.process.log_events import ClientsSentNoDelimiter
 from lib.process.run_identity import siblings
-from lib.streams.publication import Publication
+from lib.streams.publication import Published
 from lib.streams.subscriber import MAX_BATCH_FRAMES, Subscriber
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
@@ -53,7 +53,7 @@ class StreamServer:
     """One stream and its clients. For one thread, from its loop only."""
 
     def __init__(
-        self, loop: EventLoop, log: ClientLog, publication: Publication, stall_limit_ns: int
+        self, loop: EventLoop, log: ClientLog, publication: Published, stall_limit_ns: int
     ) -> None:
         self.publication = publication
         self._stream = publication.stream
@@ -78,13 +78,16 @@ class StreamServer:
         """Clients that could take a further batch; the first one's turn is next."""
         loop.add_timed(self)
 
-    def publish(self, count: int) -> int:
-        """Publish the next `count` frames and send them. Returns how many, fewer at the end."""
+    def publish(self, count: int, sent_ns: int | None = None) -> int:
+        """Publish the next `count` frames and send them. Returns how many, fewer at the end.
+
+        `sent_ns` is when they were sent by another gateway, if they were.
+        """
         published = self.publication.publish(count)
         if published:
             for subscriber, connection in list(self._connections.items()):
                 if subscriber not in self._lagging:  # a lagging client waits for its turn
-                    self._send_batch(subscriber, connection)
+                    self._send_batch(subscriber, connection, sent_ns)
         return published
 
     def publish_unpaced(self) -> bool:
@@ -154,7 +157,9 @@ class StreamServer:
     def _on_drained(self, subscriber: Subscriber) -> None:
         self._send_batch(subscriber, self._connections[subscriber])
 
-    def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
+    def _send_batch(
+        self, subscriber: Subscriber, connection: Connection, sent_ns: int | None = None
+    ) -> None:
         """Send the next batch, if the client has taken the one before.
 
         A client that lags after it goes to the end of the round.
@@ -162,7 +167,7 @@ class StreamServer:
         self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
-            pieces = subscriber.take(self._clock())
+            pieces = subscriber.take(self._clock() if sent_ns is None else sent_ns)
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:

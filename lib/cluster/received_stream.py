@@ -1,0 +1,146 @@
+"""A stream of another host's gateway, to be served here as that gateway serves it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from typing import Final, NamedTuple
+
+from lib.cluster.broker import Message
+from lib.cluster.streams import position_of, split_batch
+from lib.streams.publication import REPLAY_TICKS, NewsStream, Stream
+from lib.wire.framing import MESSAGE_DELIMITER
+from lib.wire.stream_messages import HelloRequest, ProtocolError
+
+MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
+"""The most bytes of frames that are kept, however few ticks they are."""
+
+
+class _Chunk(NamedTuple):
+    """Frames `first` to `last`."""
+
+    first: int
+    last: int
+    frames: bytes
+
+    @property
+    def size(self) -> int:
+        """How many frames it has."""
+        return self.last - self.first + 1
+
+
+class ReceivedFrames:
+    """The latest frames of a stream, at least REPLAY_TICKS of them once there were so many."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[_Chunk] = deque()
+        self._count = 0
+        self._bytes = 0
+
+    @property
+    def first(self) -> int:
+        """The first frame that is kept, 0 if there is none."""
+        return self._chunks[0].first if self._chunks else 0
+
+    def add(self, first: int, count: int, frames: bytes) -> None:
+        """Keep frames that follow the last ones."""
+        self._chunks.append(_Chunk(first, first + count - 1, frames))
+        self._count += count
+        self._bytes += len(frames)
+        while len(self._chunks) > 1 and (
+            self._count - self._chunks[0].size >= REPLAY_TICKS or self._bytes > MAX_KEPT_BYTES
+        ):
+            oldest = self._chunks.popleft()
+            self._count -= oldest.size
+            self._bytes -= len(oldest.frames)
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Return frames `first` to `first + count - 1`, which are kept, as pieces in order."""
+        pieces = []
+        number = bisect_right(self._chunks, first, key=lambda chunk: chunk.first) - 1
+        while count > 0:
+            chunk = self._chunks[number]
+            skipped = first - chunk.first
+            taken = min(count, chunk.size - skipped)
+            pieces.append(chunk.frames if taken == chunk.size else _cut(chunk, skipped, taken))
+            first, count, number = first + taken, count - taken, number + 1
+        return pieces
+
+
+def _cut(chunk: _Chunk, skipped: int, taken: int) -> bytes:
+    frames = chunk.frames.split(MESSAGE_DELIMITER, skipped + taken)[skipped : skipped + taken]
+    return b"".join(frame + MESSAGE_DELIMITER for frame in frames)
+
+
+class ReceivedTicks(Stream):
+    """The ticks that have come. A client that needs earlier ones is told where they begin."""
+
+    def __init__(self, tape: str, frames: ReceivedFrames, next_sequence: int) -> None:
+        super().__init__(tape, frames, next_sequence)
+        self._frames = frames
+
+    def first_for(self, request: HelloRequest) -> int:
+        """Where a numbered client that asks for `request` begins."""
+        return max(super().first_for(request), self._frames.first or self.next_sequence)
+
+
+class ReceivedNews(NewsStream):
+    """The sentiments that have come."""
+
+
+class NewTapeError(Exception):
+    """The messages are of another tape, or behind a gap: all clients have to join anew."""
+
+
+class ReceivedPublication:
+    """A stream of another host and what has come of it. `stream` moves on with `publish`."""
+
+    def __init__(self, message: Message, kind: type[ReceivedTicks | ReceivedNews]) -> None:
+        """Begin with a message of the stream, which must say how far the tape is with it.
+
+        Raises ProtocolError if it does not.
+        """
+        position = position_of(message.headers)
+        if position is None:
+            raise ProtocolError("a message that does not say of which tape it is")
+        first = position.next_sequence
+        if message.data:
+            first = split_batch(message.data)[0].first
+        self._frames = ReceivedFrames()
+        self.stream: Stream = kind(position.tape, self._frames, first)
+        self._received = first
+        """The sequence behind the last frame that was received."""
+
+    @property
+    def ended(self) -> bool:
+        """Another host may always publish more."""
+        return False
+
+    def receive(self, message: Message) -> int:
+        """Take the next message. Returns how many frames it has that can be published.
+
+        Raises NewTapeError, or ProtocolError for what is none of ours.
+        """
+        position = position_of(message.headers)
+        if position is None:
+            raise ProtocolError("a message that does not say of which tape it is")
+        if position.tape != self.stream.tape:
+            raise NewTapeError(f"tape {position.tape} begins")
+        if not message.data:  # a claim
+            return 0
+        batch, frames = split_batch(message.data)
+        known = self._received - batch.first
+        if known < 0:
+            raise NewTapeError(f"ticks {self._received} to {batch.first - 1} are not in the stream")
+        if known >= batch.count:
+            return 0
+        if known:
+            frames = frames.split(MESSAGE_DELIMITER, known)[-1]
+        self._frames.add(self._received, batch.count - known, frames)
+        self._received = batch.first + batch.count
+        return batch.count - known
+
+    def publish(self, count: int) -> int:
+        """Publish frames that were received."""
+        self.stream.next_sequence += count
+        return count

@@ -56,6 +56,12 @@ def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
     return next((time_format for time_format in found if time_format), None)
 
 
+def is_time_like(cell: str) -> bool:
+    """Whether a cell is a date, a clock, or both, in any format; a count since 1970 is a number."""
+    dated = f"{_ANY_DAY} {cell}" if ":" in cell[:3] else cell
+    return bool(_ISO.fullmatch(cell) or _PARTS.fullmatch(dated))
+
+
 def time_ambiguity(samples: Sequence[str]) -> str:
     """Return why cells that are dates have no format; "" if they have one, or are no dates."""
     cells = _values(samples)

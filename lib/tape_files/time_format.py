@@ -398,4 +398,5 @@ def _is_straight(times: list[tuple[date, float]]) -> bool:
 
 
 def _are_enough(understood: int, cells: list[str]) -> bool:
-    return understood >= max(1, MIN_UNDERSTOOD_SHARE * len(cells))
+    """Whether so many times among the cells are a column of times: all but one will do, too."""
+    return understood >= max(1, min(MIN_UNDERSTOOD_SHARE * len(cells), max(2, len(cells) - 1)))

@@ -232,6 +232,7 @@ def test_missing_samples_say_nothing(read):
 def test_a_few_other_cells_do_not_hide_the_format():
     assert find_time_format([*["2024-01-02"] * 9, "Total"]) is not None
     assert find_time_format([*["2024-01-02"] * 8, "Total", "Mean"]) is None
+    assert find_time_format(["2024-01-02", "2024-01-03", "Source: Me"]) is not None
 
 
 WRITERS = {

@@ -51,7 +51,7 @@ def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
     """
     cells = _values(samples)
     finders: tuple[Callable[[list[str]], TimeFormat | None], ...]
-    finders = (_epoch, _iso, _written, _clock_alone)
+    finders = (_epoch, _iso, _written, _clock_alone, _with_zone)
     found = (finder(cells) for finder in finders)
     return next((time_format for time_format in found if time_format), None)
 
@@ -274,6 +274,21 @@ def _clock_alone(cells: list[str]) -> TimeFormat | None:
     if not found or not _is_straight([(date.min, _clock_seconds(match)) for match in matches]):
         return None
     return TimeFormat("a clock", found.of(f"('{_ANY_DAY} ' || {COLUMN})"), is_order_only=True)
+
+
+_ZONE: Final = re.compile(r"(?: ?\[| )(?!(?i:am|pm)$)[A-Za-z_]+(?:/[A-Za-z_]+)*\]?$")
+"""The name of a time zone: ` EST`, ` US/Eastern`, `[America/New_York]`."""
+
+
+def _with_zone(cells: list[str]) -> TimeFormat | None:
+    """Return the format of times that all end in the same name of a zone; it is not looked up."""
+    zones = {found[0] if (found := _ZONE.search(cell)) else "" for cell in cells}
+    zone = zones.pop() if len(zones) == 1 else ""
+    found = find_time_format([cell.removesuffix(zone) for cell in cells]) if zone else None
+    if not found:
+        return None
+    bare = f"CASE WHEN suffix({COLUMN}, '{zone}') THEN left({COLUMN}, -{len(zone)}) END"
+    return TimeFormat(f"{found.name}{zone}", found.of(f"({bare})"), is_order_only=True)
 
 
 def _parts(cells: list[str]) -> list[re.Match[str]]:

@@ -282,7 +282,7 @@ _ZONE: Final = re.compile(r"(?: ?\[| )(?!(?i:am|pm)$)[A-Za-z_]+(?:/[A-Za-z_]+)*\
 
 def _with_zone(cells: list[str]) -> TimeFormat | None:
     """Return the format of times that all end in the same name of a zone; it is not looked up."""
-    zones = {found[0] if (found := _ZONE.search(cell)) else "" for cell in cells}
+    zones = {match[0] if (match := _ZONE.search(cell)) else "" for cell in cells}
     zone = zones.pop() if len(zones) == 1 else ""
     found = find_time_format([cell.removesuffix(zone) for cell in cells]) if zone else None
     if not found:

@@ -23,8 +23,14 @@ def check_numbers(numbers: NumberTally, names: str, multiplied: Callable[[str], 
         return []
     if numbers.are_dates:
         raise TapeError(
-            f"all numbers in {names} are dates such as 20240111 or times such as 1704205800, and "
-            "no prices: rename the column of the prices to price"
+            f"all numbers in {names} are dates such as 20240111, and no prices: rename the column "
+            "of the prices to price"
+        )
+    if numbers.are_times:
+        raise TapeError(
+            f"all numbers in {names} look like times such as 1704205800, or scaled. If they are "
+            "times, rename the column of the prices to price; if 1 stands for 10⁻⁹, "
+            f"{multiplied('0.000000001')}"
         )
     if numbers.large:
         raise TapeError(

@@ -52,7 +52,7 @@ def plan_symbols(
     names = {name.strip() for name in found if name.strip()}
     where = where_symbols_are(table, layout)
     if len(names) == 1 and recipe.symbol:
-        return _play_one(names.pop(), match.index_of, where, recipe)
+        return _play_one(found, match.index_of, where, recipe)
     warnings = []
     if recipe.symbol and not layout.is_wide:
         if not (match.index_of and _is_named_symbol(table, layout)):
@@ -64,9 +64,12 @@ def plan_symbols(
     return SymbolPlan(match.index_of, None, match.others, warnings)
 
 
-def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRecipe) -> SymbolPlan:
+def _play_one(
+    found: Mapping[str, int], index_of: Mapping[str, int], where: str, recipe: TickRecipe
+) -> SymbolPlan:
     """Return the plan for a file of one symbol, where the settings say one."""
     wanted = recipe.symbols.index(recipe.symbol)
+    name = next(spelling.strip() for spelling in found if spelling.strip())
     played = set(index_of.values())
     if played and played != {wanted}:
         raise TapeError(
@@ -76,7 +79,7 @@ def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRe
     warnings = []
     if not played:
         warnings.append(f"{quoted(name)} in {where} is played as {quoted(recipe.symbol)}")
-    return SymbolPlan({name: wanted}, wanted, {}, warnings)
+    return SymbolPlan(dict.fromkeys(found, wanted), wanted, {}, warnings)
 
 
 def _is_named_symbol(table: Table, layout: Layout) -> bool:

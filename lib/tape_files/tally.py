@@ -147,7 +147,9 @@ class NumberTally:
     are_whole: bool = True
     """Whether all are whole numbers."""
     are_dates: bool = True
-    """Whether all are dates as YYYYMMDD, or all are seconds since 1970."""
+    """Whether all are dates as YYYYMMDD."""
+    are_times: bool = True
+    """Whether all can be times in seconds since 1970."""
     largest: int = 0
     """The largest of those that can be played, in units."""
 
@@ -161,19 +163,22 @@ class NumberTally:
         self.numbers += large + len(units)
         if large:
             self.are_whole &= prices.large_are_whole
-            self.are_dates = False
+            self.are_dates = self.are_times = False
         if not len(units):
             return
         self.largest = max(self.largest, int(units.max()))
         if self.are_whole:
             self.are_whole = not (units % PRICE_SCALE).any()
-        if self.are_dates:
-            self.are_dates = self.are_whole and _are_dates(units // PRICE_SCALE)
+        self.are_dates = self.are_dates and self.are_whole and _are_dates(units // PRICE_SCALE)
+        self.are_times = self.are_times and self.are_whole and _are_times(units // PRICE_SCALE)
 
 
 def _are_dates(numbers: NDArray[np.int64]) -> bool:
     months, days = numbers // 100 % 100, numbers % 100
     valid = (numbers >= _FIRST_DAY) & (numbers <= _LAST_DAY)
     valid &= (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
-    seconds = (numbers >= _FIRST_SECOND) & (numbers <= _LAST_SECOND)
-    return bool(valid.all() or seconds.all())
+    return bool(valid.all())
+
+
+def _are_times(numbers: NDArray[np.int64]) -> bool:
+    return bool(numbers.min() >= _FIRST_SECOND and numbers.max() <= _LAST_SECOND)

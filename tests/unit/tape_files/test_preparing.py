@@ -118,6 +118,11 @@ def test_a_column_named_symbol_counts_before_the_symbol_of_the_settings(tmp_path
     assert played.findings.warnings == [warning]
 
 
+def test_blanks_around_the_only_symbol_do_not_count(tmp_path):
+    path = write(tmp_path, "symbol,price\n TSLA ,1\nTSLA,2\n")
+    assert play(tmp_path, path=path, symbol="AAPL").ticks == ticks("AAPL", 1, 2)
+
+
 def test_an_unexpected_symbol_far_down_is_counted(tmp_path):
     rows = "AAPL,1\nQQQ,5\n" * 1500 + "TSLA,3\n"
     played = play(tmp_path, path=write(tmp_path, f"symbol,price\n{rows}"))

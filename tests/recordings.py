@@ -34,7 +34,7 @@ from bench.results import (
 )
 from chaos.lab.recovery import STEPS
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.price_book.segment import Layout
+from lib.price_book.segment import SegmentLayout
 from lib.settings import Settings
 
 ROUNDS = 3
@@ -118,7 +118,7 @@ def hops(
 
 
 def segment(symbols: int) -> SegmentSize:
-    size = Layout(tuple(map(str, range(symbols))), RING).total_bytes
+    size = SegmentLayout(tuple(map(str, range(symbols))), RING).total_bytes
     return SegmentSize(symbols, RING, size, size)
 
 

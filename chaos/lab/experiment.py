@@ -29,11 +29,11 @@ from lib.stack.long_program import (
     EXIT_WRONG_COMMAND_LINE,
     CommandLine,
     Interrupted,
-    ProgressBar,
     output_file,
     run_interruptible,
     write_json,
 )
+from lib.stack.progress_bar import ProgressBar
 
 RECOVERY_S: Final = 15.0
 """How long a recovery may take, on top of the time to detect the fault."""
@@ -120,7 +120,7 @@ class Experiment(ABC):
 
 
 @dataclass(frozen=True)
-class Result:
+class ExperimentResult:
     """The result of an experiment."""
 
     totals: Totals
@@ -179,7 +179,7 @@ def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
-def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
+def _run(experiment: Experiment, target: TargetStack, random: Random) -> ExperimentResult:
     where = f"a stack is running in {target.var_dir}"
     if target.private:
         why = "always run on a private stack" if experiment.needs_private else "no stack is running"
@@ -207,19 +207,19 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
         totals = count_totals(target, recording, complete_to)
         target.end()
     if recording.ended_early:  # without a complete recording there is no verdict on the stack
-        return Result(totals, [recording.ended_early])
+        return ExperimentResult(totals, [recording.ended_early])
     findings, unjudged = judge_findings(target, recording, complete_to)
     # After the end of the tape the experiment waited for ticks until its timeout.
     own_reasons = [] if tape_ended else experiment.reasons()
     reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
-    return Result(totals, reasons, unjudged)
+    return ExperimentResult(totals, reasons, unjudged)
 
 
 def _rounds(
     experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
     """Run all rounds; return why they ended early, if they did."""
-    bar = ProgressBar(sys.stderr)
+    bar = ProgressBar.on_stderr()
     rounds, number = experiment.rounds, 0
 
     def show_progress(what: str, part: float = 0.0) -> None:
@@ -263,7 +263,7 @@ def putting_back(experiment: Experiment) -> Iterator[None]:
         raise failure
 
 
-def report_text(experiment: Experiment, result: Result) -> str:
+def report_text(experiment: Experiment, result: ExperimentResult) -> str:
     """Return the human-readable report of an experiment."""
     totals = result.totals
     ticks = (
@@ -288,7 +288,7 @@ def report_text(experiment: Experiment, result: Result) -> str:
     return "\n".join(lines)
 
 
-def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]:
+def to_json(experiment: Experiment, seed: int, result: ExperimentResult) -> dict[str, Any]:
     """Return the content of the JSON file. Times are in ns."""
     return {
         "experiment": experiment.name,

@@ -23,12 +23,12 @@ from lib.dashboard.holdings import Holdings, HoldingsReader, Total
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
-from lib.dashboard.order_counts import OrderCounts
+from lib.dashboard.order_counts import OrderCounter
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
-from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
+from lib.dashboard.view import LatencyView, PriceHistory, PriceView, RoleView, View
 from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
@@ -88,7 +88,7 @@ class Observer:
         self.restarts = Restarts()
         self.orders = AnsweredOrders()
         client_ids = [one.settings.client_id for one in self.strategies]
-        self.order_counts = OrderCounts(client_ids)
+        self.order_counts = OrderCounter(client_ids)
         self._holdings = HoldingsReader(client_ids)
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
@@ -365,7 +365,7 @@ class Observer:
     def _by_symbol(self) -> dict[str, Total]:
         return self.holdings.by_symbol if self.holdings else {}
 
-    def _shown(self, course: Course | None) -> Iterable[str]:
+    def _shown(self, course: PriceHistory | None) -> Iterable[str]:
         """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
         held = (symbol for symbol, total in self._by_symbol().items() if total.position)

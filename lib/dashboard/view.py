@@ -63,7 +63,7 @@ class Trade(Struct, frozen=True):
     client_id: str
 
 
-class Course(Struct, frozen=True):
+class PriceHistory(Struct, frozen=True):
     """The last minutes of one symbol: columns of the same length, and the trades in that time."""
 
     symbol: str
@@ -144,7 +144,7 @@ class View(Struct, frozen=True):
     strategies: list[StrategyView]
     """The strategies, that of [strategy] first: signals, averages, news and `latency` are its."""
     prices: list[PriceView]
-    course: Course | None
+    course: PriceHistory | None
     """The course of the symbol that the page has chosen."""
     news: NewsView
     latency: LatencyView

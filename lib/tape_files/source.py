@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
 from lib.tape_files.sealed import SealedDatabase, StatementError, quoted_name, quoted_text
 from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
+from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
 
 MAX_TAPE_ROWS: Final = 250_000_000
@@ -49,7 +51,6 @@ _QUOTE_THEM: Final = (
     "with a point for decimals"
 )
 _CLOSED: Final = re.compile('Cannot access file "(.*?)" - file system operations are disabled')
-_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
 
 Tick = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
@@ -57,15 +58,12 @@ Tick = Callable[[float], None]
 
 def files_of(path: str) -> list[Path]:
     """Return the file, or those of a pattern by name. Raises TapeError if there is none."""
-    try:
-        is_one = Path(path).exists() or not has_magic(path)
-    except OSError as error:
-        raise TapeError(f"{path}: cannot be read: {error.strerror}") from None
-    if is_one:
+    # Path.exists raises for a name that is too long, or in a directory without permission.
+    if os.path.exists(path) or not has_magic(path):  # noqa: PTH110
         return [Path(path)]
     found = sorted(glob(path, recursive=True))  # noqa: PTH207
     if not found:
-        raise TapeError(f"{path}: there is no such file")
+        raise TapeError(f"{path}: there is no such file, or no permission to list its directory")
     if len(found) > MAX_FILES:
         raise TapeError(
             f"{path}: means {len(found):,} files, and at most {MAX_FILES:,} are read: join some "
@@ -74,43 +72,31 @@ def files_of(path: str) -> list[Path]:
     return [Path(name) for name in found]
 
 
-def files_in_query(query: str) -> list[str]:
-    """Return the literals of a query that name an existing file, or a pattern of some."""
-    literals = {first or second for first, second in _LITERAL.findall(query)}
-    return sorted(text for text in literals if text and _has_files(text))
-
-
-def _has_files(text: str) -> bool:
-    try:
-        return Path(text).is_file() or any(Path(name).is_file() for name in glob(text))  # noqa: PTH207
-    except (OSError, ValueError):
-        return False
-
-
 @contextmanager
 def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
     """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
-    patterns = files_in_query(query)
-    files = {str(Path(name).absolute()) for text in patterns for name in [text, *glob(text)]}  # noqa: PTH207
-    with SealedDatabase(sorted({*patterns, *files}), scratch, tick) as database:
+    named = files_in_query(query)
+    files = {str(file) for found in named.values() for file in found}
+    with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
         try:
             names = [row[0] for row in database.rows(f"DESCRIBE {query}")]
+            if doubled := [name for name, count in Counter(names).items() if count > 1]:
+                raise TapeError(
+                    f"has more than one column {listed(doubled)}: give each its own name"
+                )
+            database.rows(
+                f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
+                f"LIMIT {MAX_TAPE_ROWS + 1}"
+            )
         except StatementError as error:
             if closed := _CLOSED.search(str(error)):
                 raise TapeError(
-                    f"cannot read {closed[1]}: a query reads the files that it names between "
-                    "quotes and that are there (a relative name: from the project's root), and "
-                    "nothing else"
+                    f"cannot read {closed[1]}: a query reads the files that it names in quotes and "
+                    "that are there (a relative name: from the project's root), and nothing else"
                 ) from None
             raise
-        if doubled := [name for name, count in Counter(names).items() if count > 1]:
-            raise TapeError(f"has more than one column {listed(doubled)}: give each its own name")
-        database.rows(
-            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
-            f"LIMIT {MAX_TAPE_ROWS + 1}"
-        )
         rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
         if rows > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")

@@ -69,7 +69,7 @@ class Table(NamedTuple):
     title: str
     """What a message begins with: the path of the file, or `the query`."""
     sql: str
-    """What stands after FROM. Its rows come in the order of the file."""
+    """What to select from: a table or a subquery. Its rows come in the order of the file."""
     columns: tuple[Column, ...]
     head: list[tuple[str | None, ...]]
     """The first HEAD_ROWS rows, as text."""

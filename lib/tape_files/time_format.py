@@ -23,7 +23,7 @@ MAX_NS: Final = 2**63 - 1
 MAX_FORMATS: Final = 8
 """How many ways to write its times a column may mix; rarer ones are not understood."""
 COLUMN: Final = "{}"
-"""What stands for the column in `TimeFormat.sql`."""
+"""The placeholder of the column in `TimeFormat.sql`."""
 
 
 class TimeFormat(NamedTuple):

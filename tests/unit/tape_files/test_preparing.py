@@ -19,7 +19,7 @@ from tests.unit.tape_files.prepared_files import play, play_news, ticks, write
 UNIT = Decimal("1e-8")
 
 
-def refused(tmp_path, words, **recipe):
+def assert_refused(tmp_path, words, **recipe):
     with pytest.raises(TapeError) as caught:
         play(tmp_path, **recipe)
     message = str(caught.value)
@@ -68,17 +68,19 @@ def test_a_symbol_in_brackets_is_one(tmp_path):
 
 def test_unknown_columns_are_listed_with_what_was_looked_for(tmp_path):
     path = write(tmp_path, "a,b,c\n1,2,3\n")
-    refused(tmp_path, ["columns a, b, c", "price, close, last, mid", "symbol, ticker"], path=path)
+    assert_refused(
+        tmp_path, ["columns a, b, c", "price, close, last, mid", "symbol, ticker"], path=path
+    )
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):
     path = write(tmp_path, "price,price\n1,2\n")
-    refused(tmp_path, "2 columns named price", path=path)
+    assert_refused(tmp_path, "2 columns named price", path=path)
 
 
 def test_a_file_without_a_symbol_wants_one_where_several_are_configured(tmp_path):
     path = write(tmp_path, "date,close\n2024-01-02,1\n")
-    refused(tmp_path, "set symbol", path=path, symbols=["AAPL", "MSFT"])
+    assert_refused(tmp_path, "set symbol", path=path, symbols=["AAPL", "MSFT"])
     played = play(tmp_path, ["AAPL", "MSFT"], path=path, symbol="MSFT")
     assert played.ticks == ticks("MSFT", 1)
 
@@ -100,7 +102,7 @@ def test_the_exact_name_comes_first_and_then_the_only_one_ignoring_case(cells, e
     "header", ["symbol,price\naapl,1\nAapl,2\n", "date,aapl,Aapl\n2024-01-01,1,2\n"]
 )
 def test_two_spellings_that_are_equal_ignoring_case_are_refused_in_each_layout(header, tmp_path):
-    refused(tmp_path, "Aapl and aapl", path=write(tmp_path, header))
+    assert_refused(tmp_path, "Aapl and aapl", path=write(tmp_path, header))
 
 
 def test_a_symbol_that_first_comes_far_down_plays(tmp_path):
@@ -142,7 +144,7 @@ def test_numbers_that_are_written_otherwise_far_down_decide_with_the_others(tmp_
 
 def test_numbers_that_can_be_read_in_two_ways_are_refused(tmp_path):
     path = write(tmp_path, 'symbol,price\nAAPL,"1,234"\nAAPL,"2,345"\n')
-    refused(tmp_path, ["1234 or 1.234", "price"], path=path)
+    assert_refused(tmp_path, ["1234 or 1.234", "price"], path=path)
 
 
 def test_the_columns_beside_the_price_say_what_a_point_is(tmp_path):
@@ -165,7 +167,7 @@ def test_a_column_without_numbers_is_shown(tmp_path):
     ],
 )
 def test_whole_numbers_that_are_no_prices_are_refused(price, words, tmp_path):
-    refused(tmp_path, words, path=write(tmp_path, f"symbol,price\nAAPL,{price}\n"))
+    assert_refused(tmp_path, words, path=write(tmp_path, f"symbol,price\nAAPL,{price}\n"))
 
 
 def test_whole_numbers_that_may_be_scaled_are_warned_of(tmp_path):
@@ -290,7 +292,7 @@ def test_the_same_header_again_costs_its_row_only(tmp_path):
 
 
 def test_a_header_alone_is_no_tape(tmp_path):
-    refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
+    assert_refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
 
 
 # --- order ----------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_a_sort_is_stable_and_refused_without_a_time(tmp_path):
     assert played.findings.symbols["AAPL"].first == "1"
     assert played.findings.symbols["AAPL"].last == "4"
     bare = write(tmp_path, "symbol,price\nAAPL,1\n")
-    refused(tmp_path, "no column is a time", path=bare, time_order="sort")
+    assert_refused(tmp_path, "no column is a time", path=bare, time_order="sort")
 
 
 def test_one_day_of_times_in_american_order_is_in_order_but_not_among_other_files(tmp_path):
@@ -366,10 +368,18 @@ def test_a_query_that_is_wrong_or_leaves_its_files_is_refused_in_one_line(query,
     hidden = tmp_path / "private" / "file"
     hidden.parent.mkdir()
     hidden.write_text("secret")
-    message = refused(tmp_path, words, query=query.format(tmp_path))
+    message = assert_refused(tmp_path, words, query=query.format(tmp_path))
     assert message.startswith("the query: ")
     assert "secret" not in message
     assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_a_query_reads_every_file_that_its_pattern_means(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for price, name in enumerate((".hidden.csv", "a/x.csv", "a/b/y.csv"), 1):
+        write(tmp_path, f"symbol,price\nAAPL,{price}\n", name)
+    query = f"SELECT symbol, price FROM '{tmp_path}/**/*.csv' ORDER BY price"
+    assert play(tmp_path, query=query).ticks == ticks("AAPL", 1, 2, 3)
 
 
 def test_a_query_that_does_not_end_is_stopped(tmp_path):
@@ -408,16 +418,18 @@ def test_progress_is_reported_and_stops_the_work_by_raising(tmp_path):
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path):
-    refused(tmp_path, "there is no such file", path=tmp_path / "none.csv")
-    refused(tmp_path, "there is no such file", path=tmp_path / "none*.csv")
-    refused(tmp_path, "is a directory", path=tmp_path)
+    assert_refused(tmp_path, "there is no such file", path=tmp_path / "none.csv")
+    assert_refused(tmp_path, "there is no such file", path=tmp_path / "none*.csv")
+    for name in ("x" * 300, "x" * 300 + "[a]"):
+        assert_refused(tmp_path, name, path=tmp_path / name)
+    assert_refused(tmp_path, "is a directory", path=tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    refused(tmp_path, "is a pipe", path=tmp_path / "pipe")
+    assert_refused(tmp_path, "is a pipe", path=tmp_path / "pipe")
     lfs = write(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
-    refused(tmp_path, "git-lfs", path=lfs)
-    refused(tmp_path, "zip", path=write(tmp_path, b"PK\x03\x04" + b"\x00" * 40))
+    assert_refused(tmp_path, "git-lfs", path=lfs)
+    assert_refused(tmp_path, "zip", path=write(tmp_path, b"PK\x03\x04" + b"\x00" * 40))
     broken = write(tmp_path, b"PAR1" + b"x" * 100)
-    refused(tmp_path, str(broken), path=broken)
+    assert_refused(tmp_path, str(broken), path=broken)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):

@@ -160,7 +160,7 @@ def test_odd_sentiments_are_said(text, warning, tmp_path):
     ],
 )
 def test_the_query_that_a_refusal_offers_plays(text, values, tmp_path):
-    path = write(tmp_path, text)
+    path = write(tmp_path, text, "it's.csv")
     with pytest.raises(TapeError) as caught:
         play_news(tmp_path, path=path)
     query = str(caught.value).split('"""')[1]

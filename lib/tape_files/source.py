@@ -46,6 +46,7 @@ _DELIMITER_NAMES: Final = {
     " ": "blanks",
 }
 _MORE_CELLS: Final = "more cells than the header has names"
+_OR_OPEN: Final = ", or a quote that does not close"
 _QUOTE_THEM: Final = (
     ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
     "with a point for decimals"
@@ -229,7 +230,7 @@ def _csv_table(
         columns,
         [],
         _has_text([*empty, *extra]),
-        _MORE_CELLS,
+        _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
         _QUOTE_THEM,
         notes + dialect.notes,
         _about_how_many(text.path, lines),

@@ -127,7 +127,7 @@ def is_missing(cell: str) -> bool:
 
 def is_number_like(cell: str) -> bool:
     """Whether a cell is a number in any format, a share (0.39%) or an amount (1,5M)."""
-    return bool(_NUMBER_LIKE.fullmatch(cell))
+    return len(cell) <= MAX_NUMBER_CHARACTERS and bool(_NUMBER_LIKE.fullmatch(cell))
 
 
 def count_shapes(cells: Iterable[str]) -> Counter[tuple[str, str]]:
@@ -196,7 +196,7 @@ def _decimal_sign(shapes: Counter[str], elsewhere: str) -> str:
     if certain[decimal] <= MAX_ODD_SHARE * unsure:  # a few bad cells decide nothing
         if elsewhere and (shapes[_COMMA_3] or shapes[_POINT_3]):
             return elsewhere
-        if shapes[_COMMA_3] or (shapes[_POINT_3] and shapes[_WHOLE]):
+        if shapes[_COMMA_3] or shapes[_WHOLE] > MAX_ODD_SHARE * shapes[_POINT_3] > 0:
             raise ValueError(_ambiguous(shapes))
         return "."  # 1.234 in all cells: as Python and most programs write it
     # 144.123 beside a few 144,12: is that one a mistake, or does the point group?

@@ -46,6 +46,7 @@ _DELIMITER_NAMES: Final = {
     " ": "blanks",
 }
 _MORE_CELLS: Final = "more cells than the header has names"
+_OR_OPEN: Final = ", or a quote that does not close"
 _QUOTE_THEM: Final = (
     ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
     "with a point for decimals"
@@ -82,20 +83,21 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
         try:
             names = [row[0] for row in database.rows(f"DESCRIBE {query}")]
+            if doubled := [name for name, count in Counter(names).items() if count > 1]:
+                raise TapeError(
+                    f"has more than one column {listed(doubled)}: give each its own name"
+                )
+            database.rows(
+                f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
+                f"LIMIT {MAX_TAPE_ROWS + 1}"
+            )
         except StatementError as error:
             if closed := _CLOSED.search(str(error)):
                 raise TapeError(
-                    f"cannot read {closed[1]}: a query reads the files that it names between "
-                    "quotes and that are there (a relative name: from the project's root), and "
-                    "nothing else"
+                    f"cannot read {closed[1]}: a query reads the files that it names in quotes and "
+                    "that are there (a relative name: from the project's root), and nothing else"
                 ) from None
             raise
-        if doubled := [name for name, count in Counter(names).items() if count > 1]:
-            raise TapeError(f"has more than one column {listed(doubled)}: give each its own name")
-        database.rows(
-            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
-            f"LIMIT {MAX_TAPE_ROWS + 1}"
-        )
         rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
         if rows > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")
@@ -228,7 +230,7 @@ def _csv_table(
         columns,
         [],
         _has_text([*empty, *extra]),
-        _MORE_CELLS,
+        _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
         _QUOTE_THEM,
         notes + dialect.notes,
         _about_how_many(text.path, lines),

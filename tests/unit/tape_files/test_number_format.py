@@ -159,6 +159,7 @@ def test_a_few_bad_cells_do_not_decide_what_a_comma_is():
     with pytest.raises(ValueError, match=r"1234 or 1\.234"):
         find_number_format(count_shapes(["1,234"] * 1000 + ["12.5"]))
     assert find_number_format(count_shapes(["1.234"] * 1000 + ["12,5"])) == PLAIN
+    assert find_number_format(count_shapes(["144.123"] * 1000 + ["0"])) == PLAIN
 
 
 @pytest.mark.parametrize("missing", [*MISSING, "N/A", "NaN", "#N/A", " - ", "NULL"])

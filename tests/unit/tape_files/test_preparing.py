@@ -256,6 +256,7 @@ def test_a_quote_that_does_not_close_costs_its_row_only(tmp_path):
     played = play(tmp_path, path=write(tmp_path, f"symbol,price\n{rows}"))
     assert played.ticks == ticks("AAPL", *["1.5"] * 1200, *["3.5"] * 100)
     assert played.findings.skipped == 1
+    assert "a quote that does not close; the first is line 1,202" in played.warnings
 
 
 def test_a_cell_over_two_lines_is_one_cell(tmp_path):

@@ -102,7 +102,7 @@ def test_a_clock_beside_a_date_counts_in_parquet_too(tmp_path):
     rows = "(DATE '2024-01-02', TIME '10:00', 1), (DATE '2024-01-02', TIME '09:00', 2)"
     duckdb.sql(f"FROM (VALUES {rows}) t(date, time, price)").write_parquet(f"{tmp_path}/a.parquet")
     assert BACKWARDS in play(tmp_path, path=tmp_path / "a.parquet").warnings
-    rows = "(TIME '10:00', 1), (TIME '09:00', 2)"
+    rows = "(TIME '10:00', 1), (TIME '09:00', 2), (TIME '10:00', 3)"
     duckdb.sql(f"FROM (VALUES {rows}) t(time, price)").write_parquet(f"{tmp_path}/b.parquet")
     warning = "times in time are not understood"
     assert warning in play(tmp_path, path=tmp_path / "b.parquet").warnings
@@ -160,7 +160,7 @@ def test_odd_sentiments_are_said(text, warning, tmp_path):
     ],
 )
 def test_the_query_that_a_refusal_offers_plays(text, values, tmp_path):
-    path = write(tmp_path, text)
+    path = write(tmp_path, text, "it's.csv")
     with pytest.raises(TapeError) as caught:
         play_news(tmp_path, path=path)
     query = str(caught.value).split('"""')[1]

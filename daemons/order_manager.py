@@ -23,14 +23,14 @@ from typing import Final
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
-from lib.errors import CannotStartError
 from lib.execution.loss_latches import LossLatches
 from lib.execution.loss_limit import LossLimit
 from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
 from lib.execution.order_token import SETTING as TOKEN_SETTING
 from lib.execution.order_token import read_token
 from lib.execution.risk import HALT_FILE, Risk
-from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError, command
+from lib.ledger.journal import JournalPlace
+from lib.ledger.watch import LedgerWatch
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
@@ -46,9 +46,6 @@ from lib.process.log_events import (
     ClientLoggedOn,
     ClientsSentNoDelimiter,
     ClientsWithoutToken,
-    LedgerFailed,
-    LedgerLost,
-    LedgerRecovered,
     Listening,
     MalformedMessages,
     NoPriceCollar,
@@ -58,9 +55,8 @@ from lib.process.log_events import (
     TradingResumed,
     log_event,
 )
-from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
-from lib.process.role import run_role
+from lib.process.role import Role, run_role
 from lib.process.run_identity import is_supervised, siblings
 from lib.process.socket_file import SocketFile, make_room_for_socket
 from lib.process.supervisor import (
@@ -94,8 +90,6 @@ MAX_TAKING_NS: Final = SECOND_NS // 10
 """How long a pass processes messages, then to the end of one client's turn."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """How many bytes of answers may wait for a client before it is disconnected."""
-LOOK_NS: Final = SECOND_NS // 2
-"""How often to look whether the ledger is still there."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
 
@@ -103,7 +97,8 @@ LINES_A_WRITE: Final = 64
 class OrderManager:
     """The role: one desk, and what listens for its clients."""
 
-    def __init__(self, settings: Settings, loop: EventLoop) -> None:
+    def __init__(self, settings: Settings, loop: EventLoop, ledger: Ledger | None = None) -> None:
+        """`ledger` is the one of the settings, if it is open already."""
         self._loop = loop
         self._clock = loop.clock
         self._log = structlog.get_logger()
@@ -113,7 +108,7 @@ class OrderManager:
         self._latest_prices = LatestPrices(settings, loop.clock())
         ttl_ns = to_ns(settings.order_manager.order_ttl)
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
-        self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
+        self._ledger = ledger or Ledger(settings.var_dir / settings.order_manager.ledger)
         self._ledger_watch = LedgerWatch(self._ledger, loop.clock())
         manager = settings.order_manager
         token = read_token(manager.token_file) if manager.token_file else ""
@@ -188,9 +183,22 @@ class OrderManager:
     def step(self) -> None:
         """One pass: process what has arrived, up to the bounds, commit, answer, log."""
         self._loop.poll(may_sleep=not self._arrived)
+        self.decide(MAX_COMMIT_BYTES)
+        self.commit()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something has arrived that is not decided."""
+        return bool(self._arrived)
+
+    def decide(self, max_bytes: int) -> None:
+        """Decide what has arrived, up to the bounds of a pass, and about so many bytes of it."""
         self._look_for_halt()
-        self._take_arrived()
-        outcome = self._desk.commit()
+        self._take_arrived(max_bytes)
+
+    def commit(self, place: JournalPlace | None = None) -> None:
+        """Book what is decided, with its place in a journal if there is one; answer and log it."""
+        outcome = self._desk.commit(place)
         self._answer(outcome)
         self._log_result(outcome)
 
@@ -206,7 +214,7 @@ class OrderManager:
             self._halted = halted
             log_event(self._log, TradingHalted() if halted else TradingResumed())
 
-    def _take_arrived(self) -> None:
+    def _take_arrived(self, max_bytes: int) -> None:
         """Pass what has arrived to the desk, in order, up to the bounds of a pass."""
         if not self._arrived:
             return
@@ -217,7 +225,7 @@ class OrderManager:
             self._loss_limit.begin_pass()
         end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
-        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and self._clock() < end_ns:
+        while self._arrived and taken_bytes < max_bytes and self._clock() < end_ns:
             session, data = self._arrived.popleft()
             if session not in self._connections:
                 continue  # closed meanwhile: there is no client to answer
@@ -327,66 +335,6 @@ def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:
     return "does not close" if connection.lingers_too_long(now_ns) else ""
 
 
-class LedgerWatch:
-    """Looks after the ledger while no order comes, and logs its failures and their ends once.
-
-    The first look opens it. If it cannot be used, each look and each order tries again; until one
-    succeeds, orders are answered with the reason.
-    """
-
-    def __init__(self, ledger: Ledger, now_ns: int) -> None:
-        self._log = structlog.get_logger()
-        self._ledger = ledger
-        self._failure = LogOnce()
-        self._next_look_ns = now_ns + LOOK_NS
-        self._look_failed = False
-
-    def next_deadline_ns(self) -> int:
-        """When to look again."""
-        return self._next_look_ns
-
-    def on_time(self, now_ns: int) -> None:
-        """Look whether the ledger is there. Raises CannotStartError, as `look` does."""
-        self._next_look_ns = now_ns + LOOK_NS
-        self.look()
-
-    def look(self) -> None:
-        """Look whether the ledger is there.
-
-        Raises CannotStartError if the operator has to act before it can be opened: at the start, or
-        later, if another order manager wrote it until now.
-        """
-        try:
-            self._ledger.look()
-        except LedgerError as error:
-            if not self._ledger.was_opened and isinstance(error, ForeignLedgerError):
-                raise CannotStartError(str(error)) from None
-            if not self._ledger.was_opened and isinstance(error, DamagedLedgerError):
-                look = command(self._ledger.path, "--check")
-                raise CannotStartError(f"{error}; look at it with {look}") from None
-            self.failed(str(error))
-            self._look_failed = True
-        else:
-            # Of a failure to write, a look does not show whether it is over.
-            if self._look_failed:
-                self.works()
-
-    def failed(self, reason: str) -> None:
-        """Note that the ledger cannot be used."""
-        self._look_failed = False
-        ledger = str(self._ledger.path)
-        is_lost = self._ledger.lost is not None
-        self._failure.log_new(
-            LedgerLost(ledger=ledger, reason=reason) if is_lost else LedgerFailed(reason=reason)
-        )
-
-    def works(self) -> None:
-        """Note that the ledger can be used."""
-        self._look_failed = False
-        if self._failure.over():
-            log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
-
-
 class LatestPrices:
     """The latest prices for price collar and loss limit: each symbol is read at most once a pass.
 
@@ -465,5 +413,15 @@ def _why_no_orderbook() -> str:
     return "" if ORDERBOOK in programs else f"supervisord has no program {ORDERBOOK}"
 
 
+def make_order_manager(settings: Settings, loop: EventLoop) -> Role:
+    """Return the role: in a cluster one that can stand by."""
+    if settings.cluster is None:
+        return OrderManager(settings, loop)
+    from lib.cluster.connection import connect
+    from lib.cluster.order_host import OrderHost
+
+    return OrderHost(settings, loop, OrderManager, connect)
+
+
 if __name__ == "__main__":
-    run_role("order_manager", OrderManager)
+    run_role("order_manager", make_order_manager)

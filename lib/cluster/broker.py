@@ -139,3 +139,6 @@ class Broker(Protocol):
 
     def follow(self, subject: str) -> None:
         """Have what is sent to a subject delivered from now on, by a new subscription."""
+
+    def close(self) -> None:
+        """Leave the brokers."""

@@ -60,15 +60,19 @@ class LossLatches:
             self._unlogged.add(client_id)
         return True
 
-    def hold(self, client_id: str, loss: int) -> None:
-        """Make the client's file, on disk, and log it; `loss` is in units of 1e-8.
+    def hold(self, client_id: str, loss: int | None) -> None:
+        """Make the client's file, on disk, and log it; `loss` is in units of 1e-8, if it is known.
 
         Raises OSError.
         """
         if len(self._held) >= MAX_LATCHES:
             text = f"{MAX_LATCHES} clients have reached max_loss: remove some {LATCH_PREFIX} files"
             raise OSError(errno.EDQUOT, text)
-        event = LossLimitReached(client_id=client_id, loss=to_float(loss), limit=self._max_loss)
+        event = LossLimitReached(
+            client_id=client_id,
+            loss=None if loss is None else to_float(loss),
+            limit=self._max_loss,
+        )
         fd = open_own(self._path(client_id), os.O_WRONLY | os.O_CREAT)
         try:
             # The file counts, not what is in it: on a full disk it may stay empty.

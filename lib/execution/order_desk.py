@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 from lib.execution.logon_contests import LogonContests
 from lib.execution.loss_limit import LossLimit
 from lib.execution.risk import Risk
+from lib.ledger.journal import JournalPlace
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.prices import json_price, to_float
@@ -227,12 +228,15 @@ class OrderDesk:
             del self._sessions[client_id]
         self._risk.forget_idle(now_ns)
 
-    def commit(self) -> CommitResult:
-        """Book what was received since the last commit; return what to send, print and log."""
+    def commit(self, place: JournalPlace | None = None) -> CommitResult:
+        """Book what was received since the last commit; return what to send, print and log.
+
+        With its place in a journal, if there is one.
+        """
         answers, self._answers = self._answers, []
         self._malformed.clear()
         try:
-            self._ledger.commit()
+            self._ledger.commit(place)
         except LedgerError as error:
             for answer in answers:
                 self._take_back(answer, error)

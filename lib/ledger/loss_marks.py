@@ -11,7 +11,14 @@ from typing import Any, Final, NamedTuple
 from lib.ledger.rows import DamagedRowError
 from lib.prices import decimal_text, units_of
 
+_PREFIX: Final = "loss_mark:"
 _REACHED: Final = " reached"
+
+CLIENTS_AT_LIMIT: Final = (
+    f"SELECT substr(name, {len(_PREFIX) + 1}) FROM facts"
+    f" WHERE name GLOB '{_PREFIX}*' AND value GLOB '*{_REACHED}' ORDER BY name"
+)
+"""Selects the client_ids of the marks that say so."""
 
 
 class LossMark(NamedTuple):
@@ -25,7 +32,7 @@ class LossMark(NamedTuple):
 
 def fact_name(client_id: str) -> str:
     """Return the name of the fact of this client."""
-    return f"loss_mark:{client_id}"
+    return f"{_PREFIX}{client_id}"
 
 
 def fact_value(mark: LossMark) -> str:

@@ -23,13 +23,21 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import structlog
 from msgspec import Raw
 
 from lib.ledger.files import MAX_READERS_NAMED, files_of, readers_of, size_of
-from lib.ledger.loss_marks import LossMark, fact_name, fact_value, loss_mark
+from lib.ledger.journal import (
+    DIGEST_FACT,
+    SEQUENCE_FACT,
+    JournalEntry,
+    JournalPlace,
+    OrderRow,
+    place_in,
+)
+from lib.ledger.loss_marks import CLIENTS_AT_LIMIT, LossMark, fact_name, fact_value, loss_mark
 from lib.ledger.opened_files import OpenedFiles
 from lib.ledger.positions import Position
 from lib.ledger.replay import replay
@@ -129,6 +137,8 @@ class Ledger:
         self._last_trade_id_written = 0
         self._anonymous_clients = 0
         self._anonymous_clients_written = 0
+        self._place: JournalPlace | None = None
+        """How much of its journal is written, None without one."""
 
     @property
     def was_opened(self) -> bool:
@@ -198,7 +208,7 @@ class Ledger:
             return report
         with self._failing():
             row = self._opened().execute(_SELECT_ORDER, (client_id, order_id)).fetchone()
-            return _report(booked_order(row)) if row else None
+            return report_of(booked_order(row)) if row else None
 
     def position(self, client_id: str, symbol: str) -> int:
         """Return the net quantity the client holds: above zero long, below zero short."""
@@ -273,8 +283,81 @@ class Ledger:
             )
         )
 
-    def commit(self) -> None:
+    @property
+    def has_recorded(self) -> bool:
+        """Whether an order was recorded since the last commit."""
+        return bool(self._rows)
+
+    def recorded(self) -> JournalEntry | None:
+        """Return what the next commit books; None if that is nothing, or if it is to raise."""
+        if self._failure or not self._rows:
+            return None
+        counted = self._anonymous_clients
+        return JournalEntry(
+            orders=cast(list[OrderRow], self._rows),
+            loss_marks={one: fact_value(mark) for one, mark in self._marked.items()},
+            anonymous_clients=None if counted == self._anonymous_clients_written else counted,
+        )
+
+    def fail(self, error: LedgerError) -> None:
+        """Raise this error until the next commit has raised it: what was recorded is not booked."""
+        self._failure = self._failure or error
+
+    def journal_place(self) -> JournalPlace | None:
+        """Return how much of its journal the ledger has; None if it has none."""
+        self.open()
+        return self._place
+
+    def anonymous_clients(self) -> int:
+        """Return how many clients without a logon are booked."""
+        self.open()
+        return self._anonymous_clients_written
+
+    def has_orders(self) -> bool:
+        """Return whether any order is booked."""
+        with self._failing():
+            return bool(self._opened().execute("SELECT 1 FROM orders LIMIT 1").fetchone())
+
+    def clients_at_limit(self) -> list[str]:
+        """Return the clients that have reached their loss limit, by their marks, sorted."""
+        with self._failing():
+            return [name for (name,) in self._opened().execute(CLIENTS_AT_LIMIT)]
+
+    def set_apart(self, suffix: str) -> Path:
+        """Rename the ledger's files, with a suffix to the name, and begin a new one in its place.
+
+        Returns the new name. Raises LedgerError, also if there is a file of that name.
+        """
+        with self._failing():
+            self._opened()
+            main = self._places.main
+            apart = main.with_name(main.name + suffix)
+            if apart.exists():
+                raise LedgerError(f"ledger {self.path}: cannot be named {apart.name}: it is there")
+            self._rescue()  # a reader may keep the WAL from being removed
+            self._disconnect()
+            for file in (self._places.wal, self._places.shm, main):
+                with contextlib.suppress(FileNotFoundError):
+                    file.rename(f"{apart}{file.name.removeprefix(main.name)}")
+        self._forget_files()
+        self._is_checked = self._has_run_before = False
+        self._last_trade_id_written = self._anonymous_clients_written = 0
+        self.forget()
+        return apart
+
+    def forget(self) -> None:
+        """Forget what was recorded since the last commit: it is not booked."""
+        self._accounts.clear()
+        self._last_trade_id = self._last_trade_id_written
+        self._forget_recorded()
+
+    def commit(
+        self, place: JournalPlace | None = None, anonymous_clients: int | None = None
+    ) -> None:
         """Write what was recorded. When it returns, all of it is on disk; if it raises, none is.
+
+        With it the place in the journal that this is from, and how many clients without a logon
+        there are by that.
 
         (If the disk fails during the commit itself, that is unknown; then the order is found when
         it is sent again.) It also checks that everything looked up since the last commit came from
@@ -282,27 +365,34 @@ class Ledger:
         """
         failure, self._failure = self._failure, None
         if failure:
-            self._forget_everything()
+            self.forget()
             raise failure
-        if not self._is_used:
+        if not self._is_used and place is None:
             return
         self._is_used = False
         try:
             with self._failing():
                 connection = self._opened()
                 self._check_files(connection)
-                if self._rows:
-                    self._write(connection)
+                if self._rows or place:
+                    self._write(connection, place, anonymous_clients)
         except LedgerError:
             self._failure = None
-            self._forget_everything()
+            self.forget()
             raise
         self._forget_recorded()
         # Only now: while something is recorded, the accounts know more than the file.
         while len(self._accounts) > MAX_ACCOUNTS:
             del self._accounts[next(iter(self._accounts))]
 
-    def _write(self, connection: sqlite3.Connection) -> None:
+    def _write(
+        self,
+        connection: sqlite3.Connection,
+        place: JournalPlace | None,
+        anonymous_clients: int | None,
+    ) -> None:
+        if anonymous_clients is None:
+            anonymous_clients = self._anonymous_clients
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT_ORDER, self._rows)
         connection.executemany(_UPSERT_POSITION, _position_rows(self._moved))
@@ -310,12 +400,18 @@ class Ledger:
             _UPSERT_FACT,
             ((fact_name(one), fact_value(mark)) for one, mark in self._marked.items()),
         )
-        if self._anonymous_clients != self._anonymous_clients_written:
-            connection.execute(_UPSERT_FACT, ("anonymous_clients", self._anonymous_clients))
+        if anonymous_clients != self._anonymous_clients_written:
+            connection.execute(_UPSERT_FACT, ("anonymous_clients", anonymous_clients))
+        if place:
+            connection.execute(_UPSERT_FACT, (SEQUENCE_FACT, place.sequence))
+            connection.execute(_UPSERT_FACT, (DIGEST_FACT, place.digest))
         connection.execute(COUNT_COMMIT)
         connection.execute("COMMIT")
         self._last_trade_id_written = self._last_trade_id
-        self._anonymous_clients_written = self._anonymous_clients
+        self._anonymous_clients_written = anonymous_clients
+        # Those that this process has assigned may be in use.
+        self._anonymous_clients = max(self._anonymous_clients, anonymous_clients)
+        self._place = place or self._place
 
     def _check_files(self, connection: sqlite3.Connection) -> None:
         """Raise LedgerError if a file was removed or replaced; bound the WAL."""
@@ -447,6 +543,7 @@ class Ledger:
         # this process assigned may be in use.
         self._anonymous_clients_written = booked_count(anonymous_clients, "anonymous_clients")
         self._anonymous_clients = max(self._anonymous_clients, self._anonymous_clients_written)
+        self._place = place_in(connection)
 
     def _take_lock(self) -> None:
         """Take the lock that excludes every other order manager."""
@@ -541,11 +638,6 @@ class Ledger:
             self._files.close()
         self._files = self.lost = None
 
-    def _forget_everything(self) -> None:
-        self._accounts.clear()
-        self._last_trade_id = self._last_trade_id_written
-        self._forget_recorded()
-
     def _forget_recorded(self) -> None:
         self._rows.clear()
         self._reports.clear()
@@ -568,7 +660,8 @@ def _position_rows(
         )
 
 
-def _report(order: BookedOrder) -> ExecutionReport:
+def report_of(order: BookedOrder) -> ExecutionReport:
+    """Return the final answer to a booked order. Raises DamagedRowError if it has no price."""
     if not 0 < order.price <= MAX_PRICE:
         raise DamagedRowError(f"order {order.order_id} of {order.client_id!r} has no price")
     return ExecutionReport(

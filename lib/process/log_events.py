@@ -1024,6 +1024,22 @@ class LedgerBegun(LogEvent, frozen=True, tag="ledger_begun"):
     reason: str
 
 
+@_logged("error", by=(ORDER_MANAGER,))
+class LedgerSetApart(LogEvent, frozen=True, tag="ledger_set_apart"):
+    """The ledger has what the cluster's stream does not have. It has another name now."""
+
+    ledger: Annotated[str, Meta(description="path")]
+    apart: Annotated[str, Meta(description="path")]
+    reason: str
+
+
+@_logged("error", by=(ORDER_MANAGER,))
+class JournalRefused(LogEvent, frozen=True, tag="journal_refused"):
+    """The ledger cannot be made of the cluster's stream: the role ends."""
+
+    reason: str
+
+
 @_logged("warning", by=(ORDER_MANAGER,))
 class LedgerRecovered(LogEvent, frozen=True, tag="ledger_recovered"):
     """Orders are booked again."""

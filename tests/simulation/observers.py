@@ -251,14 +251,14 @@ class WatchedLedger(Ledger):
         super().record(order, report, *receipt)
         self._world.note_booking(report)
 
-    def _write(self, connection: sqlite3.Connection) -> None:
+    def _write(self, connection: sqlite3.Connection, *place: Any) -> None:
         world = self._world
         world.note_commit(len(self._rows))
         world.crash_point("order_manager")
         refuses = world.disk_refuses
         if refuses and world.random.random() < 0.5:
             raise sqlite3.OperationalError("disk I/O error")
-        super()._write(connection)
+        super()._write(connection, *place)
         world.crash_point("order_manager")
         if refuses:  # it is on disk, and the disk says that it is not
             raise sqlite3.OperationalError("disk I/O error")
@@ -271,8 +271,8 @@ class WatchedDesk(OrderDesk):
         super().__init__(*parts)
         self._world = world
 
-    def commit(self) -> CommitResult:
-        outcome = super().commit()
+    def commit(self, *place: Any) -> CommitResult:
+        outcome = super().commit(*place)
         # The strategy may die before it hears of them.
         self._world.records.answered_with_error.update(
             order_id

@@ -232,7 +232,7 @@ def test_answers_come_in_the_order_of_receipt_each_with_the_position_after_it(co
 
 def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     commits = []
-    counter.ledger.commit = lambda: commits.append(1)
+    counter.ledger.commit = lambda *_: commits.append(1)
     session = Session("peer")
     counter.desk.receive(session, logon("strategy") + order(1) + order(1) + b"noise*", NOW)
     assert commits == []

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from daemons.order_manager import LOOK_NS, LedgerWatch
 from lib.errors import CannotStartError
 from lib.ledger.schema import LedgerError
+from lib.ledger.watch import LOOK_NS, LedgerWatch
 from lib.ledger.writer import Ledger
 from tests.helpers import fresh_ledger, locked
 

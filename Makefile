@@ -4,7 +4,7 @@
 # make mutants    plant bugs and show which test catches which: none may survive
 # make chaos      break private stacks in every way, in under 15 minutes, and write the results into
 #                 report/chaos and performance_report.md; fails if a hypothesis does not hold or a
-#                 goal is missed
+#                 goal is missed; `python -m chaos.standard_set NAME` records one experiment anew
 # make bench      measure private stacks, the floor and the alternatives, in under 15 minutes, and
 #                 write the figures into report/bench
 # make watched    measure a private stack while browsers show its dashboard, in two minutes, and

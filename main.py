@@ -39,6 +39,7 @@ if __name__ == "__main__":
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
+from lib.dashboard.tape_result import TapeResult
 from lib.errors import CannotStartError
 from lib.net.host import address_text
 from lib.process.own_files import OWN_UMASK, read_own
@@ -62,6 +63,7 @@ from lib.stack.launch import (
     why_it_ended,
 )
 from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
+from lib.stack.long_program import positive_number
 from lib.stack.repeated_lines import RepeatedLines
 from lib.stack.start_checks import (
     check_control_socket,
@@ -149,7 +151,7 @@ def _parse_command_line() -> argparse.Namespace:
     parser.add_argument(
         "--duration",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_number("seconds"),
         default=math.inf,
         help="stop after so many seconds (default: run until stopped)",
     )
@@ -160,16 +162,6 @@ def _absolute_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return Path(text).absolute()
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
-    return seconds
 
 
 def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
@@ -224,11 +216,14 @@ class _Stop:
         return self._requested or time.monotonic() >= self._end_s
 
 
-class _View:
+class _StackMonitor:
     """Shows the new log lines of a stack, and decides whether the stack has to end."""
 
-    def __init__(self, var_dir: Path, configuration: Path, screen: Screen) -> None:
-        self._log_follower = LogFollower(var_dir)
+    def __init__(
+        self, settings: Settings, strategies: StackStrategies, configuration: Path, screen: Screen
+    ) -> None:
+        self._log_follower = LogFollower(settings.var_dir)
+        self._tape_result = TapeResult(settings, strategies.run)
         self._screen = screen
         self._repeated_lines = RepeatedLines()
         self._shown = 0
@@ -236,8 +231,8 @@ class _View:
         self._fatal_programs = FatalPrograms(programs, f"{_supervisorctl(configuration)} start")
 
     def look(self) -> None:
-        """Show what was logged since the last look."""
-        self._show(self._log_follower.new_lines())
+        """Show what was logged since the last look, and what an ended tape has come to."""
+        self._show([*self._log_follower.new_lines(), *self._tape_result.look()])
 
     def last_look(self) -> None:
         """Show everything that was logged since the last look, including lines held back."""
@@ -258,13 +253,15 @@ class _View:
         return self._fatal_programs.ending
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and leave the terminal to what is printed next."""
         self._log_follower.close()
+        self._tape_result.close()
+        self._screen.erase_bar()
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
     screen = Screen(sys.stdout.fileno(), stop.is_requested)
-    view = _View(settings.var_dir, configuration, screen)
+    monitor = _StackMonitor(settings, strategies, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
     with tempfile.TemporaryFile() as errors:
         try:
@@ -274,16 +271,16 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
             return 1
         screen.show([_introduction(settings, strategies.names)])
         screen.show(ScreenLine("main.py", text, WARNING) for text in strategies.warnings())
-        ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
+        ending = _show_until_stop(supervisord, settings.var_dir, monitor, screen, stop)
         asked = stop.is_requested()
         stop.request()
         with suppress(OSError, UnicodeDecodeError):  # programs may have been added meanwhile
             limit_s = stop_limit_s(read_own(configuration).decode())
-        in_time = _stop_supervisord(supervisord, settings.var_dir, view, limit_s)
+        in_time = _stop_supervisord(supervisord, settings.var_dir, monitor, limit_s)
         reason = why_it_ended(supervisord.returncode, errors)
     wait_until_segments_are_gone(settings.price_book.name)
-    view.last_look()
-    view.close()
+    monitor.last_look()
+    monitor.close()
     if not in_time:
         print(f"main.py: killed supervisord, it took over {limit_s:.0f} s", file=sys.stderr)
     if asked:
@@ -324,7 +321,11 @@ def _supervisorctl(configuration: Path) -> str:
 
 
 def _show_until_stop(
-    supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, screen: Screen, stop: _Stop
+    supervisord: subprocess.Popen[bytes],
+    var_dir: Path,
+    monitor: _StackMonitor,
+    screen: Screen,
+    stop: _Stop,
 ) -> Ending | None:
     """Show log lines until the stack is to stop, has to end, or supervisord ends by itself.
 
@@ -334,9 +335,9 @@ def _show_until_stop(
     while supervisord.poll() is None and not stop.is_requested():
         woken = woken or wake_supervisord(var_dir)  # otherwise it starts the roles a second later
         reap_orphans(supervisord)
-        view.look()
-        if view.ending:
-            return view.ending
+        monitor.look()
+        if monitor.ending:
+            return monitor.ending
         if screen.reader_is_gone():
             stop.request()
         time.sleep(LOOK_S)
@@ -344,7 +345,7 @@ def _show_until_stop(
 
 
 def _stop_supervisord(
-    supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, limit_s: float
+    supervisord: subprocess.Popen[bytes], var_dir: Path, monitor: _StackMonitor, limit_s: float
 ) -> bool:
     """Let supervisord stop the stack and end; return whether it did in time."""
     deadline_s = time.monotonic() + limit_s
@@ -352,7 +353,7 @@ def _stop_supervisord(
     while supervisord.poll() is None and time.monotonic() < deadline_s:
         wake_supervisord(var_dir)  # otherwise it checks only once a second what has ended
         reap_orphans(supervisord)
-        view.look()
+        monitor.look()
         time.sleep(LOOK_S)
     in_time = supervisord.poll() is not None
     if not in_time:

@@ -62,6 +62,19 @@ class ProfiledLoad(Struct, frozen=True):
     symbols: int
 
 
+class TapeRun(Struct, frozen=True):
+    """Tapes from files: full speed beside the random walk, and preparing them."""
+
+    rounds: int
+    ticks: int
+    """The length of the tape that is played; it is over after some seconds at full speed."""
+    seconds: float
+    """How long each source is measured in each round."""
+    rows: int
+    """The rows of the files that are prepared."""
+    symbols: int
+
+
 class WatchedRun(Struct, frozen=True):
     """Tick to decision in rounds, with each of these viewers of the dashboard in turns."""
 
@@ -84,6 +97,7 @@ class Plan(Struct, frozen=True):
     segment_symbols: tuple[int, ...]
     side_by_side: SideBySide
     profile: tuple[ProfiledLoad, ...] = ()
+    tapes: TapeRun | None = None
 
 
 FULL: Final = Plan(
@@ -110,6 +124,7 @@ FULL: Final = Plan(
     segment_symbols=(4, 100, 1_000, 10_000),
     side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
     profile=(ProfiledLoad(2_000.0, 100), ProfiledLoad(0.0, 100)),
+    tapes=TapeRun(rounds=3, ticks=10_000_000, seconds=1.0, rows=2_000_000, symbols=100),
 )
 
 QUICK: Final = Plan(

@@ -119,10 +119,10 @@ class StageCost(Struct, frozen=True):
 
 
 class CallCost(Struct, frozen=True):
-    """The cost of one call of `SharedPriceBook`, with no sleeping reader."""
+    """The cost of one call of `SharedPriceBook` or its reader, with no sleeping reader."""
 
     name: str
-    """read or update."""
+    """read, update or reader().arm."""
     symbols: int
     ns_per_call: float
 
@@ -207,6 +207,32 @@ class LoadProfile(Struct, frozen=True):
     daemons: tuple[DaemonProfile, ...]
 
 
+class TapeSpeed(Struct, frozen=True):
+    """How fast a stack without a rate plays a tape, in one round."""
+
+    source: str
+    round: int
+    symbols: int
+    ticks_per_s: float
+    """The ticks that the strategy evaluated, per second."""
+
+
+class PreparedFile(Struct, frozen=True):
+    """What it took to make a tape of a file."""
+
+    kind: str
+    rows: int
+    file_bytes: int
+    seconds: float
+    peak_bytes: int
+    """The largest resident memory of the process."""
+
+    @property
+    def rows_per_s(self) -> float:
+        """The rows that were read, per second."""
+        return self.rows / self.seconds
+
+
 class Recording(Struct):
     """A run of the bench; each measurement adds what it finds."""
 
@@ -232,6 +258,9 @@ class Recording(Struct):
     hops: list[ProgramRound] = []
     """The stack, the floor and the alternatives at the same load, interleaved round by round."""
     profile: list[LoadProfile] = []
+    tape_speeds: list[TapeSpeed] = []
+    """Of the random walk and of a file, in turns."""
+    prepared_files: list[PreparedFile] = []
     gaps: list[str] = []
     """What could not be measured, and why: a line each."""
 

@@ -18,6 +18,7 @@ from bench.measure.orders import NO_NEWS_S, measure_orders
 from bench.measure.profile import PROFILE_S, measure_profile
 from bench.measure.side_by_side import RIVALS, STACK, loads_of, measure_rival, measure_stack
 from bench.measure.stages import measure_alone
+from bench.measure.tapes import measure_tapes
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, Plan, SideBySide, ThroughputRun
 from bench.results import Recording
@@ -30,7 +31,9 @@ STACK_S: Final = 3.5  # to start, warm up and end a private stack
 FILL_S: Final = 5.0  # to fill the ring once and to restart the gateway
 ORDERS_S: Final = 2.0  # for each load of orders
 RIVAL_S: Final = 1.2  # beside each load of a rival
-ALONE: Final = 11  # stages and calls
+TAPE_S: Final = 3.0  # to prepare the tape of a round
+FILES_S: Final = 8.0  # to write and to prepare files
+ALONE: Final = 12  # stages and calls
 
 PACKAGES: Final = ("pyzmq", "py-spy")
 """What `requirements-bench.txt` has for the measurements."""
@@ -120,6 +123,9 @@ def steps(plan: Plan) -> Iterator[Step]:
         programs = list(_side_by_side(plan.side_by_side, number))
         first = number % len(programs)  # each round begins with another program
         yield from programs[first:] + programs[:first]
+    if tapes := plan.tapes:
+        expected_s = FILES_S + tapes.rounds * (2 * (2 * STACK_S + tapes.seconds) + TAPE_S)
+        yield Step("tapes from files", expected_s, partial(measure_tapes, tapes))
     for load in plan.profile:
         what = f"profile at {load.rate:,.0f} ticks/s" if load.rate else "profile at full speed"
         yield Step(what, STACK_S + PROFILE_S, partial(measure_profile, load))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import signal
 import time
@@ -101,8 +102,14 @@ class RoleExperiment(Experiment):
 
 def drop_role(role: str, description: str) -> int:
     """Run `drop_ROLE.py`: end the role as the command line says."""
-    name = f"drop_{role}"
-    parser = command_line(name, description)
+    arguments = drop_command_line(role, description).parse_args()
+    fault = drop_fault(role, arguments)
+    return run_experiment(RoleExperiment(f"drop_{role}", fault, arguments.times), arguments)
+
+
+def drop_command_line(role: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of `drop_ROLE.py`: how the role is ended."""
+    parser = command_line(f"drop_{role}", description)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--signal",
@@ -111,7 +118,11 @@ def drop_role(role: str, description: str) -> int:
         help="the signal to the role's process (default: KILL); TERM asks it to end cleanly",
     )
     how.add_argument("--restart", action="store_true", help="as supervisorctl restart does it")
-    arguments = parser.parse_args()
-    number = signal.Signals[f"SIG{arguments.signal}"]
-    fault = Restart(role) if arguments.restart else SendSignal(role, number)
-    return run_experiment(RoleExperiment(name, fault, arguments.times), arguments)
+    return parser
+
+
+def drop_fault(role: str, arguments: argparse.Namespace) -> RoleFault:
+    """Return the fault that the command line asks for."""
+    if arguments.restart:
+        return Restart(role)
+    return SendSignal(role, signal.Signals[f"SIG{arguments.signal}"])

@@ -5,6 +5,9 @@ has its own settings, age and ledger, and its figures would not be comparable. T
 figures of each experiment go to var/chaos. After the last one, the figures are copied to
 report/chaos, from which `python -m report` writes the report.
 
+With names of experiments, only these are run, and the recorded figures of the others stay: for a
+change of an experiment. All figures are of one machine and one software.
+
 Exit codes: 0 every hypothesis holds and every goal in the report is reached, 1 one does not hold or
 is missed (all experiments are still run), 130 after Ctrl-C (report/chaos stays unchanged).
 """
@@ -15,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +52,8 @@ LIMIT_FACTOR: Final = 3
 """An experiment is interrupted after this many times its expected duration."""
 PUT_BACK_S: Final = 60.0
 """How long an interrupted experiment may take to undo its faults and end its stack."""
+_LOAD: Final = "load_average"
+"""What changes in the facts of a machine."""
 _WORDS: Final = {
     EXIT_HOLDS: "holds",
     EXIT_DOES_NOT_HOLD: "does not hold",
@@ -73,6 +79,11 @@ class PlannedExperiment:
 
 STANDARD_SET: Final = (
     PlannedExperiment("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
+    PlannedExperiment(
+        "drop_gateway_large_tape",
+        ("drop_gateway.py", "--tape-ticks", "10000000", "--times", "20"),
+        57,
+    ),
     PlannedExperiment("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
     PlannedExperiment("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
     PlannedExperiment("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
@@ -93,25 +104,57 @@ STANDARD_SET: Final = (
 
 def main() -> int:
     """Run and record the set; return the exit code."""
-    CommandLine("python -m chaos.standard_set", __doc__).parse_args()
+    parser = CommandLine("python -m chaos.standard_set", __doc__)
+    names = [experiment.name for experiment in STANDARD_SET]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)}")
+    chosen = parser.parse_args().names
+    if unknown := [name for name in chosen if name not in names]:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(names)}")
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
         print("another stack is running and uses the same cores: the times will be longer")
-    interrupted = run_interruptible(record, "\ninterrupted: report/chaos stays as it was")
+    try:
+        kept = _kept_entries(chosen) if chosen else []
+    except ReportError as error:
+        print(error, file=sys.stderr)
+        return EXIT_DOES_NOT_HOLD
+    run = partial(record, chosen or names, kept)
+    interrupted = run_interruptible(run, "\ninterrupted: report/chaos stays as it was")
     return interrupted or exit_code_for(RECORDED)
 
 
-def record() -> int:
-    """Run the set and publish its figures; return 0. Raises Interrupted."""
+def record(names: Collection[str], kept: Sequence[dict[str, Any]]) -> int:
+    """Run these experiments and publish their figures; return 0. Raises Interrupted.
+
+    `kept` are the entries of others, whose figures are in RECORDED.
+    """
     recording: dict[str, Any] = {
         "began_utc": utc_stamp(),
         "machine": machine_facts(),
         "software": software_facts(),
     }
-    recording["experiments"] = record_experiments(STANDARD_SET, OUTPUT)
+    chosen = [experiment for experiment in STANDARD_SET if experiment.name in names]
+    entries = {entry["name"]: entry for entry in [*kept, *record_experiments(chosen, OUTPUT)]}
+    for entry in kept:
+        shutil.copyfile(RECORDED / f"{entry['name']}.json", OUTPUT / f"{entry['name']}.json")
+    planned = (experiment.name for experiment in STANDARD_SET)
+    recording["experiments"] = [entries[name] for name in planned if name in entries]
     recording["ended_utc"] = utc_stamp()
     publish_figures(recording, OUTPUT, RECORDED)
     return 0
+
+
+def _kept_entries(chosen: Collection[str]) -> list[dict[str, Any]]:
+    """Return the recorded entries of the other experiments. Raises ReportError."""
+    recorded = load_recorded(RECORDED)
+    machine = {**machine_facts(), _LOAD: None}
+    if recorded.recording["software"] != software_facts() or machine != {
+        **recorded.recording["machine"],
+        _LOAD: None,
+    }:
+        raise ReportError("the figures in report/chaos are of another machine or other software")
+    others = [e for e in recorded.recording["experiments"] if e["name"] not in chosen]
+    return [entry for entry in others if entry["name"] in recorded.figures]
 
 
 def exit_code_for(recorded: Path) -> int:

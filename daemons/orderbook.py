@@ -4,11 +4,13 @@ Takes ticks from the gateway's price stream and writes them, batch by batch, int
 work is done in `lib.price_book.ingest`; here the price book is opened and the parts are connected.
 
 A tape from a file may be over within milliseconds. So that no strategy misses its beginning, the
-orderbook of a new run joins such a stream only when the strategies wait for its ticks.
+orderbook of a new run joins such a stream only when the strategies wait for its ticks: those of the
+settings that supervisord starts.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,7 +18,7 @@ from typing import Final, NoReturn
 
 import structlog
 
-from lib.clock import MILLISECOND_NS, SECOND_NS, Clock, coarse_deadline
+from lib.clock import MILLISECOND_NS, SECOND_NS, Clock, coarse_deadline, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
@@ -26,9 +28,17 @@ from lib.price_book.pace import ReaderPacing
 from lib.process.log_events import FirstTickNotAwaited, PriceBookLost, log_event
 from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
+from lib.process.supervisor import (
+    SERVER_VARIABLE,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+    control_socket,
+)
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
+from lib.stack.strategies import stack_strategies, strategy_commands
 from lib.streams.feed import StreamFeed
 from lib.streams.stream_client import Frames, Joined, WentPlain
 
@@ -50,6 +60,7 @@ class OrderBook:
         gateway = settings.gateway
         self._connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
         self._is_paced = bool(gateway.rate)
+        self._hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._pacing: ReaderPacing | None = None
         self._throttled_log = ThrottledLog(
             stream="price", peer=f"{gateway.host}:{gateway.price_port}"
@@ -59,7 +70,7 @@ class OrderBook:
         for timed in (self._throttled_log, self):
             loop.add_timed(timed)
         if is_new and gateway.source != "random-walk":
-            awaited = len(settings.all_strategies())
+            awaited = _awaited_strategies(settings)
             loop.add_timed(FirstTick(self._book, awaited, self._join, loop.clock))
         else:
             self._join()
@@ -76,7 +87,9 @@ class OrderBook:
         )
         self._loop.add_timed(feed)
         if not self._is_paced:
-            self._pacing = ReaderPacing(self._book, feed.limit_receiving, self._loop.clock)
+            self._pacing = ReaderPacing(
+                self._book, feed.limit_receiving, self._loop.clock, self._hang_after_ns
+            )
             self._loop.add_timed(self._pacing)
 
     def step(self) -> None:
@@ -155,6 +168,15 @@ class FirstTick:
             )
             log_event(structlog.get_logger(), FirstTickNotAwaited(reason=reason))
         self._join()
+
+
+def _awaited_strategies(settings: Settings) -> int:
+    """Return how many strategies will attach: all of the settings, or those supervisord starts."""
+    if socket_path := control_socket(os.environ.get(SERVER_VARIABLE, "")):
+        with suppress(SupervisorSilentError, SupervisorEndingError):
+            commands = Supervisor(socket_path).commands()
+            return len(stack_strategies(settings, strategy_commands(commands)).run)
+    return len(settings.all_strategies())
 
 
 def _open_book(settings: Settings) -> tuple[SharedPriceBook, bool]:

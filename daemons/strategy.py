@@ -36,7 +36,7 @@ from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.feed import StreamFeed
 from lib.streams.stream_client import StreamClient
-from lib.trading.checkpoint import LastEvaluated
+from lib.trading.checkpoint import LastEvaluated, last_evaluated_path
 from lib.trading.decision_log import DecisionLog, decision_log_path
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
@@ -202,7 +202,7 @@ def _order_address(settings: Settings) -> tuple[str, int]:
 
 
 def _last_evaluated(settings: Settings) -> LastEvaluated:
-    path = settings.var_dir / f"strategy-{settings.strategy.client_id}.state"
+    path = last_evaluated_path(settings.var_dir, settings.strategy.client_id)
     try:
         return LastEvaluated(path)
     except OSError as error:

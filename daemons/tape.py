@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
@@ -30,10 +31,12 @@ from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import current_run
 from lib.settings import Settings
 from lib.streams.publication import STATE_NAME, played_tapes
+from lib.tape_files.own_process import defect_text
 from lib.tape_files.preparing import prepare
 from lib.tapes.prepared import About
 from lib.tapes.recipe import Recipe, kind_of, recipes
 from lib.tapes.store import Refused, TapeStore
+from lib.tapes.tape import TapeError
 
 LOOK_NS: Final = SECOND_NS // 50
 """How often to look whether the work is done."""
@@ -149,12 +152,21 @@ class TapePreparer:
             found = self._store.find(recipe)
             if found and not isinstance(found, Refused):
                 return None
-            make = partial(prepare, recipe, progress=partial(self._note, recipe))
             try:
-                return self._store.prepare(recipe, make, self._run, self._in_use)
+                return self._store.prepare(
+                    recipe, partial(self._make, recipe), self._run, self._in_use
+                )
             except LockHeldError:
                 self._note(recipe, "waits until another process has prepared a tape", 0.0)
                 time.sleep(LOCK_LOOK_S)
+
+    def _make(self, recipe: Recipe, directory: Path) -> About:
+        try:
+            return prepare(recipe, directory, partial(self._note, recipe))
+        except (TapeError, OSError, _StoppedError):
+            raise
+        except Exception as error:  # once, not at each start
+            raise TapeError(defect_text(recipe, error)) from error
 
     def _note(self, recipe: Recipe, what: str, share: float) -> None:
         """Take note of how far the work is; raise _StoppedError if it is to end."""

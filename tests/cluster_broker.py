@@ -83,14 +83,14 @@ class ModelBroker:
     """The brokers as one process sees them. `answers` have come; the test hands them on."""
 
     def __init__(self, brokers: ModelBrokers) -> None:
-        self._brokers = brokers
+        self.brokers = brokers
         self.answers: list[Answer] = []
 
     def append(
         self, stream: str, headers: Mapping[str, str], data: bytes, expected_last: int
     ) -> int:
-        question = self._brokers.number()
-        brokers, there = self._brokers, self._brokers.stream(stream)
+        question = self.brokers.number()
+        brokers, there = self.brokers, self.brokers.stream(stream)
         if not there.leader or brokers.happens(brokers.faults.lost_request):
             self.answers.append(Failed(question, "no answer"))
         elif brokers.happens(brokers.faults.late):
@@ -107,9 +107,9 @@ class ModelBroker:
         return question
 
     def look(self, stream: str) -> int:
-        question = self._brokers.number()
-        there = self._brokers.stream(stream)
-        if self._brokers.happens(self._brokers.faults.lost_request):
+        question = self.brokers.number()
+        there = self.brokers.stream(stream)
+        if self.brokers.happens(self.brokers.faults.lost_request):
             self.answers.append(Failed(question, "no answer"))
         else:
             state = StreamState(there.first, len(there.messages), there.leader)
@@ -117,9 +117,9 @@ class ModelBroker:
         return question
 
     def read(self, stream: str, first: int, most: int) -> int:
-        question = self._brokers.number()
-        there = self._brokers.stream(stream)
-        if not there.leader or self._brokers.happens(self._brokers.faults.lost_request):
+        question = self.brokers.number()
+        there = self.brokers.stream(stream)
+        if not there.leader or self.brokers.happens(self.brokers.faults.lost_request):
             self.answers.append(Failed(question, "no answer"))
         else:
             first = max(first, there.first)
@@ -129,8 +129,8 @@ class ModelBroker:
     def taken(self) -> list[Answer]:
         """Return some of the answers, in any order, and keep the others."""
         answers, self.answers = self.answers, []
-        self._brokers.random.shuffle(answers)
-        some = self._brokers.random.randint(0, len(answers))
+        self.brokers.random.shuffle(answers)
+        some = self.brokers.random.randint(0, len(answers))
         self.answers = answers[some:]
         return answers[:some]
 

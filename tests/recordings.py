@@ -11,6 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.measure.side_by_side import STACK
+from bench.measure.tapes import FILE, RANDOM_WALK
 from bench.plan import FULL, WATCHED
 from bench.report.comparison import FLOOR, ZEROMQ
 from bench.report.recorded import RecordedBench
@@ -21,10 +22,12 @@ from bench.results import (
     LatencyDistribution,
     LoadProfile,
     OrderFigures,
+    PreparedFile,
     ProgramRound,
     Recording,
     SegmentSize,
     StageCost,
+    TapeSpeed,
     Throughput,
     TickToDecision,
     Trial,
@@ -34,7 +37,7 @@ from bench.results import (
 )
 from chaos.lab.recovery import STEPS
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.price_book.segment import Layout
+from lib.price_book.segment import SegmentLayout
 from lib.settings import Settings
 
 ROUNDS = 3
@@ -118,7 +121,7 @@ def hops(
 
 
 def segment(symbols: int) -> SegmentSize:
-    size = Layout(tuple(map(str, range(symbols))), RING).total_bytes
+    size = SegmentLayout(tuple(map(str, range(symbols))), RING).total_bytes
     return SegmentSize(symbols, RING, size, size)
 
 
@@ -160,6 +163,12 @@ def recording(**changed: Any) -> Recording:
             *hops(OTHER, 0.0, figure=3, ticks_a_message=64),
         ),
         profile=[LoadProfile(0.0, 100, 2.0, 1_000_000, (DAEMON_PROFILE,))],
+        tape_speeds=[
+            TapeSpeed(source, number, 100, speed + number)
+            for number in range(ROUNDS)
+            for source, speed in ((RANDOM_WALK, 8e6), (FILE, 7.6e6))
+        ],
+        prepared_files=[PreparedFile("CSV", 2_000_000, 30_000_000, 0.5, 200_000_000)],
     )
     return replace(made, **changed)
 
@@ -174,6 +183,8 @@ NOTHING_MEASURED = recording(
     segments=(),
     hops=(),
     profile=(),
+    tape_speeds=(),
+    prepared_files=(),
     gaps=("everything: the machine was on fire",),
 )
 

@@ -1,6 +1,6 @@
 """The measurements, on a private stack: the real daemons under supervisord, as a user runs them.
 
 In reading order: `measured_stack`, `observer` (joins each tick with its decision), `latency`,
-`throughput`, `orders`, `stages`, `footprint`, `profile`; `side_by_side` takes turns with the
-rivals. Used by `bench.run` and `bench.watched`; must not write a page.
+`throughput`, `tapes`, `orders`, `stages`, `footprint`, `profile`; `side_by_side` takes turns with
+the rivals. Used by `bench.run` and `bench.watched`; must not write a page.
 """

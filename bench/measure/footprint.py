@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import UsageMeter, measured_stack, symbols_of
 from bench.results import Recording, SegmentSize
-from lib.price_book.segment import Layout
+from lib.price_book.segment import SegmentLayout
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -46,7 +46,9 @@ def measure_segment(symbols: int) -> SegmentSize:
             book.update_batch((numbers % symbols).astype(np.int32), numbers + 1, numbers + 1, 1)
             sequence += BATCH_TICKS
         blocks = (SHM_DIR / book.name).stat().st_blocks
-    return SegmentSize(symbols, capacity, Layout.of(names, capacity).total_bytes, 512 * blocks)
+    return SegmentSize(
+        symbols, capacity, SegmentLayout.of(names, capacity).total_bytes, 512 * blocks
+    )
 
 
 def measure_at_rest(seconds: float, found: Recording) -> None:

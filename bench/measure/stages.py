@@ -100,6 +100,9 @@ def _calls(symbols: int, stack: ExitStack) -> Iterator[Work]:
         book.update(symbol, 172.53)
     yield Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked])
     yield Work("update", CALLS, lambda: [*map(book.update, asked, prices)])
+    reader = stack.enter_context(book.reader())
+    # Last, because from then on each update would wake the reader.
+    yield Work("reader().arm", CALLS, lambda: [reader.arm() for _ in range(CALLS)])
 
 
 def best_ns(work: Work, seconds: float) -> float:

@@ -27,7 +27,7 @@ from bench.report.comparison import (
 from bench.report.recorded import RecordedBench
 from bench.report.targets import Judgement
 from bench.results import DaemonProfile, HotFunction, Recording, TickToDecision, Usage
-from lib.price_book.segment import Layout
+from lib.price_book.segment import SegmentLayout
 from lib.reports.machine import processor
 
 HOPS: Final = 3
@@ -83,6 +83,7 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "others": [one for one in recording.tick_to_decision if one not in usual],
         "throughput_roles": throughput_roles,
         "throughput": list(zip(recording.throughput, throughput_usages, strict=True)),
+        "tape_speeds": targets.tape_speeds(recording),
         "stage_symbols": sorted({stage.symbols for stage in recording.stages}),
         "stages": stages(recording),
         "formula": segment_formula(recording),
@@ -145,7 +146,7 @@ def segment_formula(recording: Recording) -> SegmentFormula | None:
     """Return the formula for the size of a segment, None if it no longer fits the recording."""
 
     def size(symbols: int, ring_capacity: int) -> int:
-        return Layout(tuple(map(str, range(symbols))), ring_capacity).total_bytes
+        return SegmentLayout(tuple(map(str, range(symbols))), ring_capacity).total_bytes
 
     if any(size(s.symbols, s.ring_capacity) != s.formula_bytes for s in recording.segments):
         return None

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Final
 
 from bench.measure.side_by_side import STACK
+from bench.measure.tapes import FILE, RANDOM_WALK
 from bench.measure.throughput import RING_TICKS
 from bench.report.comparison import (
     FLOOR,
@@ -20,6 +21,7 @@ from bench.report.comparison import (
     UNPACED,
     ZEROMQ,
     Contender,
+    Spread,
     best_batching,
     contenders,
     count_rounds,
@@ -130,7 +132,8 @@ class LatencyComparison:
 
 def targets(recording: Recording) -> list[Target]:
     """Judge all targets."""
-    return [*_throughput(recording), *_latency(recording), *_cost(recording), *_orders(recording)]
+    parts = (_throughput, _from_file, _latency, _cost, _orders)
+    return [target for part in parts for target in part(recording)]
 
 
 def judged(recording: Recording, judgement: Judgement) -> list[Target]:
@@ -176,6 +179,14 @@ def lonely_order(recording: Recording) -> OrderFigures | None:
     """Return the load of one client that sends one order at a time."""
     found = (one for one in recording.orders if (one.clients, one.under_way) == (1, 1))
     return next(found, None)
+
+
+def tape_speeds(recording: Recording) -> dict[str, Spread]:
+    """Return the full speed with each source of ticks, over the rounds."""
+    found: dict[str, list[float]] = {}
+    for one in recording.tape_speeds:
+        found.setdefault(one.source, []).append(one.ticks_per_s)
+    return {source: Spread.of(speeds) for source, speeds in found.items()}
 
 
 def beside_alternatives(recording: Recording) -> list[LatencyComparison]:
@@ -225,6 +236,18 @@ def _throughput(recording: Recording) -> Iterator[Target]:
         )
         fastest = fastest_alternative(others)
         yield _over(target, stack, fastest, _speed, _m_ticks, count_rounds(recording))
+
+
+def _from_file(recording: Recording) -> Iterator[Target]:
+    target = Target(
+        "full speed from a file", Bound.AT_LEAST, 0.9, times, None, " the random walk's"
+    )
+    speeds = tape_speeds(recording)
+    file, walk = speeds.get(FILE), speeds.get(RANDOM_WALK)
+    if file and walk:
+        note = f" ({_m_ticks(file.median)} to {_m_ticks(walk.median)})"
+        target = replace(target, figure=file.median / walk.median, note=note)
+    yield target
 
 
 def _latency(recording: Recording) -> Iterator[Target]:

@@ -25,15 +25,16 @@ from chaos.lab.recorder import Recorder
 from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
 from chaos.lab.verdict import Totals, count_totals, judge_findings, losses, wait_until_settled
 from lib.clock import MILLISECOND_NS, utc_stamp
+from lib.settings import Settings
 from lib.stack.long_program import (
     EXIT_WRONG_COMMAND_LINE,
     CommandLine,
     Interrupted,
-    ProgressBar,
     output_file,
     run_interruptible,
     write_json,
 )
+from lib.stack.progress_bar import ProgressBar
 
 RECOVERY_S: Final = 15.0
 """How long a recovery may take, on top of the time to detect the fault."""
@@ -81,6 +82,10 @@ class Experiment(ABC):
     needs_private: bool = False
     """Whether it must have a private stack, even if another stack is running."""
 
+    def private_settings(self, settings: Settings) -> Settings:
+        """Return the settings of a private stack, made from those of the command line. Pure."""
+        return settings
+
     def prepared(self, target: TargetStack) -> AbstractContextManager[None]:
         """Set up what all rounds need, such as proxies, while they last. Raises TargetError."""
         return nullcontext()
@@ -120,7 +125,7 @@ class Experiment(ABC):
 
 
 @dataclass(frozen=True)
-class Result:
+class ExperimentResult:
     """The result of an experiment."""
 
     totals: Totals
@@ -161,7 +166,10 @@ def run_experiment(experiment: Experiment, arguments: argparse.Namespace) -> int
 def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """Run an experiment; write its figures. Raises TargetError, OSError and Interrupted."""
     with find_target(
-        arguments.config, arguments.var_dir, needs_private=experiment.needs_private
+        arguments.config,
+        arguments.var_dir,
+        experiment.private_settings,
+        needs_private=experiment.needs_private,
     ) as target:
         try:
             result = _run(experiment, target, Random(arguments.seed))
@@ -179,7 +187,7 @@ def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
-def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
+def _run(experiment: Experiment, target: TargetStack, random: Random) -> ExperimentResult:
     where = f"a stack is running in {target.var_dir}"
     if target.private:
         why = "always run on a private stack" if experiment.needs_private else "no stack is running"
@@ -207,19 +215,19 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
         totals = count_totals(target, recording, complete_to)
         target.end()
     if recording.ended_early:  # without a complete recording there is no verdict on the stack
-        return Result(totals, [recording.ended_early])
+        return ExperimentResult(totals, [recording.ended_early])
     findings, unjudged = judge_findings(target, recording, complete_to)
     # After the end of the tape the experiment waited for ticks until its timeout.
     own_reasons = [] if tape_ended else experiment.reasons()
     reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
-    return Result(totals, reasons, unjudged)
+    return ExperimentResult(totals, reasons, unjudged)
 
 
 def _rounds(
     experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
     """Run all rounds; return why they ended early, if they did."""
-    bar = ProgressBar(sys.stderr)
+    bar = ProgressBar.on_stderr()
     rounds, number = experiment.rounds, 0
 
     def show_progress(what: str, part: float = 0.0) -> None:
@@ -263,7 +271,7 @@ def putting_back(experiment: Experiment) -> Iterator[None]:
         raise failure
 
 
-def report_text(experiment: Experiment, result: Result) -> str:
+def report_text(experiment: Experiment, result: ExperimentResult) -> str:
     """Return the human-readable report of an experiment."""
     totals = result.totals
     ticks = (
@@ -288,7 +296,7 @@ def report_text(experiment: Experiment, result: Result) -> str:
     return "\n".join(lines)
 
 
-def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]:
+def to_json(experiment: Experiment, seed: int, result: ExperimentResult) -> dict[str, Any]:
     """Return the content of the JSON file. Times are in ns."""
     return {
         "experiment": experiment.name,

@@ -58,8 +58,8 @@ from lib.process.log_events import (
     TicksMissed,
     read_line,
 )
-from lib.process.state_file import open_state
 from lib.settings import Settings
+from lib.trading.checkpoint import read_last_evaluated
 
 
 def gather_records(
@@ -107,9 +107,8 @@ def gather_records(
         newest = max((row.order_id for row in records.ledger), default=0)
         records.answers = [one for one in records.answers if one.order_id <= newest]
     evaluated = {tape: sequence for _, tape, sequence in recording.evaluated}
-    if state := open_state(strategy_state(settings), word_count=1):
-        tape = str(state.header.get("tape"))
-        evaluated[tape] = max(evaluated.get(tape, 0), state.words[0])
+    tape, sequence = read_last_evaluated(strategy_state(settings))
+    evaluated[tape] = max(evaluated.get(tape, 0), sequence)
     extend_evaluations(records, evaluated)
     return records
 

@@ -71,7 +71,7 @@ def unmet_expectations(removals: Iterable[Removal]) -> list[str]:
 
 
 @dataclass
-class _Watched:
+class _RemovedFile:
     """A file that was just removed."""
 
     path: Path
@@ -95,7 +95,7 @@ class Remover:
         self._events: Sequence[Event] = recorder.recording.events
         self._moved_dir = target.var_dir.parent / MOVED
         self._moved_dir.mkdir(exist_ok=True)
-        self._watched: list[_Watched] = []
+        self._watched: list[_RemovedFile] = []
 
     def remove(
         self,
@@ -143,7 +143,7 @@ class Remover:
 
     def _remove(
         self, path: Path, users: frozenset[str], book: str, while_what: str
-    ) -> _Watched | None:
+    ) -> _RemovedFile | None:
         """Remove one file; None if its owner has just done so."""
         name = short_name(self._target, path)
         moved_to = None
@@ -158,14 +158,14 @@ class Remover:
         except FileNotFoundError:
             return None
         removal = Removal(name, while_what)
-        return _Watched(path, book, users, moved_to, time.monotonic_ns(), seen, removal)
+        return _RemovedFile(path, book, users, moved_to, time.monotonic_ns(), seen, removal)
 
-    def _are_over(self, watched: Iterable[_Watched]) -> bool:
+    def _are_over(self, watched: Iterable[_RemovedFile]) -> bool:
         """Look which files are healed; return whether none need be watched any longer."""
         held = HeldFiles(self._target)
         return not [one for one in watched if not self._is_over(one, held)]
 
-    def _is_over(self, one: _Watched, held: HeldFiles) -> bool:
+    def _is_over(self, one: _RemovedFile, held: HeldFiles) -> bool:
         if one.removal.healed_ns:
             return True
         if held.is_in_use(one.path, one.users):
@@ -176,7 +176,7 @@ class Remover:
             one.logged_s = time.monotonic()
         return one.logged_s is not None and time.monotonic() > one.logged_s + HEALED_AFTER_S
 
-    def _found(self, one: _Watched) -> Removal:
+    def _found(self, one: _RemovedFile) -> Removal:
         events = self._events[one.seen_events : one.events_until]
         named = events_naming(one.path, events, book=one.book)
         return replace(one.removal, said=tuple(f"{n.source}: {n.event}" for n in named))

@@ -20,7 +20,6 @@ from lib.price_book.segment_files import SHM_DIR
 from lib.process.log_events import TAPE
 from lib.process.process_handle import ProcessHandle
 from lib.process.run_identity import process_stat
-from lib.process.state_file import open_state
 from lib.process.supervisor import (
     Process,
     Supervisor,
@@ -36,6 +35,7 @@ from lib.stack.private_stack import (
     start_private_stack,
 )
 from lib.stack.supervisord_configuration import programs_of, read_configuration
+from lib.trading.checkpoint import last_evaluated_path, read_last_evaluated
 
 YOUNG_S: Final = 2.0
 """A role younger than this is not hit: supervisord would count a failed start (startsecs)."""
@@ -193,8 +193,7 @@ class TargetStack:
 
     def last_evaluated(self) -> tuple[str, int]:
         """Return tape and sequence of the last evaluated tick, from the strategy's state file."""
-        state = open_state(strategy_state(self.settings), word_count=1)
-        return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
+        return read_last_evaluated(strategy_state(self.settings))
 
     def segments(self) -> list[str]:
         """Return the existing files of the price book."""
@@ -229,13 +228,17 @@ class TargetStack:
 
 def strategy_state(settings: Settings) -> Path:
     """Return the file in which the strategy keeps the last tick that it evaluated."""
-    return settings.var_dir / f"strategy-{settings.strategy.client_id}.state"
+    return last_evaluated_path(settings.var_dir, settings.strategy.client_id)
 
 
 def find_target(
-    config: Path | None, var_dir: Path | None, *, needs_private: bool = False
+    config: Path | None,
+    var_dir: Path | None,
+    change: Callable[[Settings], Settings],
+    *,
+    needs_private: bool = False,
 ) -> TargetStack:
-    """Find the running stack of these settings, or start a private one.
+    """Find the running stack of these settings, or start a private one with them changed.
 
     `needs_private`: always start one, even beside a running one. Raises TargetError.
     """
@@ -248,7 +251,7 @@ def find_target(
     if not needs_private and wake_supervisord(settings.var_dir):
         return TargetStack(settings)
     try:
-        private = start_private_stack(settings, settings.var_dir / "chaos", "chaos-")
+        private = start_private_stack(change(settings), settings.var_dir / "chaos", "chaos-")
     except PrivateStackError as error:
         raise TargetError(str(error)) from None
     return TargetStack(private.settings, private)

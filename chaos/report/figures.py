@@ -13,6 +13,7 @@ from chaos.lab.recovery import STEPS
 from chaos.report.recorded import Figures, RecordedExperiments
 from chaos.report.series import (
     ENOUGH_MISSES,
+    LARGE_TAPE_SHARE,
     MISSED,
     REACHED,
     connection_series,
@@ -59,6 +60,8 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "unjudged": [one for one in goals if one.judgement not in (REACHED, MISSED)],
         "reached": judged.count(REACHED),
         "judged": len(judged),
+        "large_tape": any("tape_ticks" in one for one in figures.values()),
+        "large_tape_share": LARGE_TAPE_SHARE,
         "goal_rounds": GOAL_ROUNDS,
         "enough_misses": ENOUGH_MISSES,
         # the tables

@@ -16,6 +16,9 @@ STEP_LABELS: Final = {figure: label for label, figure in STEPS}
 NOTIFIED: Final = "notified"
 REACHED: Final = "yes"
 MISSED: Final = "**no**"
+LARGE_TAPE_SHARE: Final = 1.2
+"""The goal for the gateway with a large tape: at most so many times the median of the one with the
+random walk, of the same recording."""
 ENOUGH_MISSES: Final = 5
 """With fewer times than `GOAL_ROUNDS`, a goal is missed if this many are all above it."""
 CUT: Final = "cut_connection"
@@ -73,7 +76,9 @@ class Series:
 def recoveries(figures: dict[str, Figures]) -> list[Recoveries]:
     """Return the recoveries from each fault of processes."""
     found = [
-        Recoveries(one["experiment"], one["role"], one["fault"], one["rounds"], one["goal"])
+        Recoveries(
+            one["experiment"], one["role"], one["fault"], one["rounds"], _goal_of(one, figures)
+        )
         for one in figures.values()
         if "fault" in one
     ]
@@ -87,6 +92,16 @@ def recoveries(figures: dict[str, Figures]) -> list[Recoveries]:
         what = f"{loop['role']} started by hand after a crash loop"
         found.append(Recoveries("crash_loop", loop["role"], what, starts))
     return found
+
+
+def _goal_of(one: Figures, figures: dict[str, Figures]) -> dict[str, Any] | None:
+    """Return the goal of an experiment; with a large tape it is relative to the random walk's."""
+    goal: dict[str, Any] | None = one["goal"]
+    with_random_walk = figures.get("drop_gateway")
+    if goal is None or with_random_walk is None or "tape_ticks" not in one:
+        return goal
+    times_ns = times_of(with_random_walk["rounds"], goal["figure"])
+    return goal | {"limit_ns": round(LARGE_TAPE_SHARE * median(times_ns))} if times_ns else goal
 
 
 def recovery_series(figures: dict[str, Figures]) -> list[Series]:

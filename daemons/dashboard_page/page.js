@@ -135,6 +135,10 @@ function number(value, digits = 2, mostDigits = digits) {
     { minimumFractionDigits: digits, maximumFractionDigits: mostDigits });
 }
 
+function counted(count, noun) {
+  return `${number(count, 0)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 // All decimals that a price may have, as far as a float holds them.
 function price(value) {
   return number(value, 2, value < 1e6 ? 8 : 2);
@@ -184,6 +188,7 @@ function show() {
   $("clock").textContent = time(view.at);
   showRoles();
   showSummary();
+  showTapeEnded();
   showFigures();
   showStrategies();
   showPrices();
@@ -208,6 +213,16 @@ function showSummary() {
       ? `▲ down: ${down.join(", ")}; ${tape}`
       : `● all ${view.roles.length} programs are up; ${tape}`;
   setText("summary", said, problem || down.length ? "loss" : "");
+}
+
+function showTapeEnded() {
+  const ticks = view.ended_ticks;
+  $("tape-ended").hidden = ticks === null;
+  if (ticks === null) return;
+  const booked = view.filled === null ? "" : ` In the ledger: ${counted(view.filled, "order")} ` +
+    `filled, ${number(view.rejected, 0)} rejected, realised profit ${money(view.realised)[0]}, ` +
+    `open profit ${money(view.open_profit)[0]}.`;
+  setText("tape-ended", `The tape has ended after ${counted(ticks, "tick")}.${booked}`);
 }
 
 function showRoles() {

@@ -142,6 +142,7 @@ def _cut(batch: Frames) -> list[Frames]:
     pieces, first, begin = [], batch.first, 0
     while begin < len(batch.frames):
         end = batch.frames.rfind(MESSAGE_DELIMITER, begin, begin + MAX_MESSAGE_BYTES) + 1
+        end = end or batch.frames.index(MESSAGE_DELIMITER, begin) + 1  # one that is longer
         frames = batch.frames[begin:end]
         count = frames.count(MESSAGE_DELIMITER)
         pieces.append(Frames(first, count, frames, batch.sent_ns))

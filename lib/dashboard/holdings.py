@@ -7,7 +7,7 @@ more than `POSITIONS_A_READ` are of several moments.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -42,6 +42,22 @@ class Holdings(NamedTuple):
     realised: float
     by_client: dict[str, Held]
     """What each client that is named holds."""
+
+
+def open_profit(
+    holdings: Mapping[str, Total], latest: Callable[[str], float | None]
+) -> float | None:
+    """Return the open profit in dollars of holdings by symbol, at the latest price of each.
+
+    None if something is held that has no price.
+    """
+    profit = 0.0
+    for symbol, holding in holdings.items():
+        price = latest(symbol) if holding.position else 0.0
+        if price is None:
+            return None
+        profit += holding.position * price - holding.cost
+    return profit
 
 
 class HoldingsReader:

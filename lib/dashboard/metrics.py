@@ -138,6 +138,7 @@ def _of_health(health: Health) -> Iterator[Metric]:
         ("ledger_readable", "1 if the ledger can be read.", not health.ledger),
         ("price_book_attached", "1 if the price book is there.", not health.price_book),
         ("trading_halted", "1 while trading is halted.", health.is_halted),
+        ("tape_ended", "1 once all ticks of the tape are published.", health.has_tape_ended),
         ("tick_age_seconds", "Since the latest tick was sent.", health.tick_age_s),
     ):
         family = GaugeMetricFamily(f"tradewire_{name}", text)

@@ -19,16 +19,16 @@ from msgspec.structs import replace
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import Counters
 from lib.dashboard.health import Condition, Health, RoleHealth, health
-from lib.dashboard.holdings import Holdings, HoldingsReader, Total
+from lib.dashboard.holdings import Holdings, HoldingsReader, Total, open_profit
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
-from lib.dashboard.order_counts import OrderCounts
+from lib.dashboard.order_counts import OrderCounter
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
-from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
+from lib.dashboard.view import LatencyView, PriceHistory, PriceView, RoleView, View
 from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
@@ -88,7 +88,7 @@ class Observer:
         self.restarts = Restarts()
         self.orders = AnsweredOrders()
         client_ids = [one.settings.client_id for one in self.strategies]
-        self.order_counts = OrderCounts(client_ids)
+        self.order_counts = OrderCounter(client_ids)
         self._holdings = HoldingsReader(client_ids)
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
@@ -102,7 +102,8 @@ class Observer:
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
-        self._has_tape_ended = False
+        self._tape_ended: TapeEnded | None = None
+        """The last end of a tape that was logged since the last beginning of one."""
         self._have_news_ended = False
         self._preparing = ""
         """How far the tape of a file is prepared, as far as it was logged."""
@@ -134,7 +135,7 @@ class Observer:
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
-        self._open_profit = self._profit(self._by_symbol())
+        self._open_profit = open_profit(self._by_symbol(), self._prices.latest)
         self._set_awaited(
             "news", "news that have met a tick" if self.news.sentiment is None else ""
         )
@@ -150,6 +151,7 @@ class Observer:
         return View(
             at=time.time(),
             tape=self._tape,
+            ended_ticks=self._ended_ticks,
             halted=self._is_halted,
             at_loss_limit=self.at_loss_limit,
             roles=self.role_views(),
@@ -209,7 +211,7 @@ class Observer:
             news_age_s=age_s(max((one.latest_at or 0.0 for one in news), default=0.0) or None),
             order_age_s=age_s(self.orders.latest_at),
             is_news_in_force=_of_all(one.is_in_force(now) for one in news),
-            has_tape_ended=self._has_tape_ended,
+            has_tape_ended=self._ended_ticks is not None,
             have_news_ended=self._have_news_ended,
             is_halted=self._is_halted,
         )
@@ -252,7 +254,7 @@ class Observer:
                 preparing = event.event
                 self._preparing = f": {preparing.what}, {100 * preparing.share:.0f} %"
             elif isinstance(event.event, TapeEnded | TapeStarted):
-                self._has_tape_ended = isinstance(event.event, TapeEnded)
+                self._tape_ended = event.event if isinstance(event.event, TapeEnded) else None
                 if isinstance(event.event, TapeStarted):
                     self._have_news_ended = False
             elif isinstance(event.event, NewsEnded):
@@ -354,6 +356,12 @@ class Observer:
     # What comes of it
 
     @property
+    def _ended_ticks(self) -> int | None:
+        # Another tape's end is in the log while the first tick of this one is awaited.
+        ended = self._tape_ended
+        return ended.ticks if ended and ended.tape == self._tape else None
+
+    @property
     def _is_halted(self) -> bool:
         return (self._settings.var_dir / HALT_FILE).exists()
 
@@ -365,7 +373,7 @@ class Observer:
     def _by_symbol(self) -> dict[str, Total]:
         return self.holdings.by_symbol if self.holdings else {}
 
-    def _shown(self, course: Course | None) -> Iterable[str]:
+    def _shown(self, course: PriceHistory | None) -> Iterable[str]:
         """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
         held = (symbol for symbol, total in self._by_symbol().items() if total.position)
@@ -383,18 +391,8 @@ class Observer:
             agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
-            open_profit=self._profit({symbol: holding}),
+            open_profit=open_profit({symbol: holding}, self._prices.latest),
         )
-
-    def _profit(self, holdings: dict[str, Total]) -> float | None:
-        """Return the open profit of the holdings at the latest prices; None without a price."""
-        profit = 0.0
-        for symbol, holding in holdings.items():
-            price = self._prices.latest(symbol) if holding.position else 0.0
-            if price is None:
-                return None
-            profit += holding.position * price - holding.cost
-        return profit
 
     def _latency(self, now_ns: int) -> LatencyView:
         first = self.strategies[0]

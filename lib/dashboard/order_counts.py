@@ -24,7 +24,7 @@ ORDERS_A_READ: Final = 50_000
 _BEFORE_ALL: Final = ("", 0)
 
 
-class OrderCounts:
+class OrderCounter:
     """The counts of one ledger: of all its clients together, and of each that is named."""
 
     def __init__(self, client_ids: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.dashboard.view import Course
+from lib.dashboard.view import PriceHistory
 from lib.moving_averages import MovingAverages
 from lib.prices import to_float
 
@@ -92,7 +92,7 @@ class Prices:
         index = self._index.get(symbol)
         return 0 if index is None else int(self._trends[index])
 
-    def course(self, symbol: str) -> Course | None:
+    def course(self, symbol: str) -> PriceHistory | None:
         """Return the course of a symbol, from now on if it was not kept; None for no symbol."""
         index = self._index.get(symbol)
         if index is None:
@@ -102,7 +102,7 @@ class Prices:
             self._courses[index] = deque(maxlen=COURSE_POINTS)
         self._courses.move_to_end(index)
         points = self._courses[index]
-        return Course(
+        return PriceHistory(
             symbol,
             [point[0] for point in points],
             [point[1] for point in points],

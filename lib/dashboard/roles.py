@@ -58,7 +58,7 @@ class Restarts:
 
 
 @dataclass
-class _Watched:
+class _WatchedProgram:
     """One program with what is known of its process."""
 
     process: Process
@@ -76,7 +76,7 @@ class Roles:
     def __init__(self, var_dir: Path, supervisor: Supervisor) -> None:
         self._var_dir = var_dir
         self._supervisor = supervisor
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, _WatchedProgram] = {}
         self._ask_ns = 0
         self.problem = "supervisord has not answered yet"
         """Why the programs are unknown; "" if supervisord answers."""
@@ -118,13 +118,13 @@ class Roles:
         for process in processes:
             watched = before.get(process.program)
             if watched is None or watched.process.pid != process.pid:
-                watched = _Watched(process, counted_ns=now_ns)
+                watched = _WatchedProgram(process, counted_ns=now_ns)
                 if process.pid:
                     self._look_at(watched, now_ns)
             watched.process = process
             self._watched[process.program] = watched
 
-    def _look_at(self, watched: _Watched, now_ns: int) -> None:
+    def _look_at(self, watched: _WatchedProgram, now_ns: int) -> None:
         pid = watched.process.pid
         try:
             stat = process_stat(pid)
@@ -144,7 +144,7 @@ class Roles:
             watched.counted_ns, watched.counted_s = now_ns, taken_s
 
 
-def _view(watched: _Watched, restarts: Restarts, now_ns: int) -> RoleView:
+def _view(watched: _WatchedProgram, restarts: Restarts, now_ns: int) -> RoleView:
     process, stat = watched.process, watched.stat
     return RoleView(
         program=process.program,

@@ -63,7 +63,7 @@ class Trade(Struct, frozen=True):
     client_id: str
 
 
-class Course(Struct, frozen=True):
+class PriceHistory(Struct, frozen=True):
     """The last minutes of one symbol: columns of the same length, and the trades in that time."""
 
     symbol: str
@@ -136,6 +136,8 @@ class View(Struct, frozen=True):
     at: float
     tape: str | None
     """The tape; None before the first tick, "" for a stream without numbers."""
+    ended_ticks: int | None
+    """How many ticks the tape had, once all of them are published; None before."""
     halted: bool
     at_loss_limit: list[str]
     """The client_ids of those that have reached `max_loss`."""
@@ -144,7 +146,7 @@ class View(Struct, frozen=True):
     strategies: list[StrategyView]
     """The strategies, that of [strategy] first: signals, averages, news and `latency` are its."""
     prices: list[PriceView]
-    course: Course | None
+    course: PriceHistory | None
     """The course of the symbol that the page has chosen."""
     news: NewsView
     latency: LatencyView

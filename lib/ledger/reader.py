@@ -26,6 +26,8 @@ from lib.ledger.rows import (
     BookedOrder,
     BookedPosition,
     DamagedRowError,
+    Holding,
+    booked_holdings,
     booked_order,
     booked_position,
 )
@@ -114,18 +116,14 @@ class Snapshot:
         rows = self._connection.execute(f"{SELECT_POSITIONS} ORDER BY client_id, symbol")
         return map(booked_position, rows)
 
-    def holdings(
-        self, after: tuple[str, str], limit: int
-    ) -> list[tuple[str, str, int, float, float]]:
-        """Return the next `limit` positions after this client_id and symbol, in that order.
-
-        Each is a client_id, a symbol, a position, its cost and the realised profit, in dollars.
-        """
-        return self._connection.execute(
+    def holdings(self, after: tuple[str, str], limit: int) -> list[Holding]:
+        """Return the next `limit` positions after this client_id and symbol, in that order."""
+        rows = self._connection.execute(
             "SELECT client_id, symbol, position, cost + 0.0, realised_profit + 0.0 FROM positions "
             "WHERE (client_id, symbol) > (?, ?) ORDER BY client_id, symbol LIMIT ?",
             (*after, limit),
         ).fetchall()
+        return booked_holdings(rows)
 
     def fill_count(self) -> int:
         """Return how many orders are filled: the last trade_id, as they count without a gap."""

@@ -50,6 +50,9 @@ class BookedPosition(NamedTuple):
     realised_profit: int
 
 
+Holding = tuple[str, str, int, float, float]
+"""A client_id, a symbol, a position, its cost and the realised profit, in dollars."""
+
 SELECT_ORDERS: Final = f"SELECT {', '.join(BookedOrder._fields)} FROM orders"
 SELECT_POSITIONS: Final = f"SELECT {', '.join(BookedPosition._fields)} FROM positions"
 
@@ -77,6 +80,14 @@ def booked_position(row: tuple[Any, ...]) -> BookedPosition:
         return msgspec.convert(values, BookedPosition)
     except _NOT_AS_BOOKED as error:
         raise _damaged(f"the position of {client_id!r} in {symbol!r}", error) from None
+
+
+def booked_holdings(rows: list[tuple[Any, ...]]) -> list[Holding]:
+    """Check rows of holdings. Raises DamagedRowError."""
+    try:
+        return msgspec.convert(rows, list[Holding])
+    except msgspec.ValidationError as error:
+        raise _damaged("a position", error) from None
 
 
 def booked_count(value: Any, what: str) -> int:

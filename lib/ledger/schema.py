@@ -10,6 +10,7 @@ import errno
 import os
 import shlex
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -200,9 +201,13 @@ def open_for_reading(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> sqlit
     `lock_wait_s` is the longest wait for an exclusive lock of another process. Raises
     FileNotFoundError, LedgerError, and ForeignLedgerError for a file that is something else.
     """
-    if not path.exists():
-        raise FileNotFoundError(path)
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ledger_error(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
         raise LedgerError(f"ledger {path}: no file")
     try:
         uri = f"file:{quote(str(path))}?mode=ro"

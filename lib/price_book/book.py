@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from lib.price_book.latest import LatestRecords
 from lib.price_book.reader import Batch, PriceBookReader
-from lib.price_book.segment import PRICE, PUBLISHED, Layout, Segment
+from lib.price_book.segment import PRICE, PUBLISHED, Segment, SegmentLayout
 from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
@@ -142,7 +142,7 @@ class SharedPriceBook:
             PriceBookError: there is no room for the segment.
 
         """
-        layout = Layout.of(symbols, ring_capacity)
+        layout = SegmentLayout.of(symbols, ring_capacity)
         self._creator_pid = os.getpid() if name is None else None
         self._lock = lock
         self._slots = FOR_ALL
@@ -412,7 +412,9 @@ class SharedPriceBook:
         self.close()
 
 
-def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment, int | None]:
+def _open_or_create(
+    name: str, layout: SegmentLayout, run: Run | None
+) -> tuple[Segment, int | None]:
     """Open the segment; create it if it is absent, replace it if its layout is not `layout`.
 
     Returns also the writer's lock if a replacement took it.

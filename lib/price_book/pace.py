@@ -25,7 +25,10 @@ ROOM_SHARE: Final = 4
 """Ticks are received again when a quarter of that is free: fewer would cost a receive for a few."""
 READER_STALL_LIMIT_NS: Final = 3 * SECOND_NS
 """A role that is behind and has made no progress for so long is no longer waited for, until it
-does. Longer than `[watchdog] hang_after` by default: a strategy that hangs is killed before."""
+does. Where the watchdog allows a role more time, that applies: see KILLED_NS."""
+KILLED_NS: Final = 1 * SECOND_NS
+"""How much longer than `[watchdog] hang_after` to wait at least: a strategy that hangs is killed
+before, and one that is only slow loses no tick."""
 LOOK_NS: Final = 1 * MILLISECOND_NS
 """How often to look for progress while nothing is received."""
 LEAST_FRAME_BYTES: Final = 4
@@ -35,7 +38,9 @@ LEAST_FRAME_BYTES: Final = 4
 class ReaderPace:
     """Decides how many ticks may be written, so that no role is lapped that still moves."""
 
-    def __init__(self, ring_capacity: int) -> None:
+    def __init__(self, ring_capacity: int, hang_after_ns: int) -> None:
+        """`hang_after_ns`: when the watchdog kills a role without progress; 0: never."""
+        self._stall_limit_ns = max(READER_STALL_LIMIT_NS, hang_after_ns + KILLED_NS)
         self._most_behind = min(MOST_BEHIND_TICKS, ring_capacity // 2)
         self._behind: dict[int, tuple[int, int]] = {}
         """By reader, of those that are behind: its position, and since when it is there."""
@@ -54,7 +59,7 @@ class ReaderPace:
             if reader in self._behind and self._behind[reader][0] == position:
                 since_ns = self._behind[reader][1]
             behind[reader] = position, since_ns
-            if now_ns - since_ns < READER_STALL_LIMIT_NS:
+            if now_ns - since_ns < self._stall_limit_ns:
                 room = min(room, self._most_behind - (newest - position))
         self._behind = behind
         return room if room > 0 and room >= self._most_behind // ROOM_SHARE else 0
@@ -67,11 +72,18 @@ class ReaderPacing:
     """
 
     def __init__(
-        self, book: SharedPriceBook, limit_receiving: Callable[[int], None], clock: Clock
+        self,
+        book: SharedPriceBook,
+        limit_receiving: Callable[[int], None],
+        clock: Clock,
+        hang_after_ns: int,
     ) -> None:
-        """`limit_receiving(most_bytes)` limits the next receives; 0 stops them."""
+        """`limit_receiving(most_bytes)` limits the next receives; 0 stops them.
+
+        `hang_after_ns` as for `ReaderPace`.
+        """
         self._book = book
-        self._pace = ReaderPace(book.ring_capacity)
+        self._pace = ReaderPace(book.ring_capacity, hang_after_ns)
         self._limit_receiving = limit_receiving
         self._clock = clock
         self._look_ns: int | None = None

@@ -106,14 +106,14 @@ def check_symbols(symbols: Sequence[str]) -> None:
         raise ValueError(f"a price book has each symbol once, not {twice!r} twice")
 
 
-class Layout(NamedTuple):
+class SegmentLayout(NamedTuple):
     """Where each part of a segment begins, as its symbols and its ring's capacity determine it."""
 
     symbols: tuple[str, ...]
     ring_capacity: int
 
     @classmethod
-    def of(cls, symbols: Sequence[str], ring_capacity: int) -> Layout:
+    def of(cls, symbols: Sequence[str], ring_capacity: int) -> SegmentLayout:
         """Check the arguments. Raises ValueError if no price book can have them."""
         if isinstance(symbols, str):
             raise ValueError(f"symbols are a list of names, not the text {symbols!r}")
@@ -125,7 +125,7 @@ class Layout(NamedTuple):
         return cls(tuple(symbols), ring_capacity)
 
     @classmethod
-    def read(cls, segment: memoryview) -> Layout:
+    def read(cls, segment: memoryview) -> SegmentLayout:
         """Read it from a segment of unknown origin.
 
         Raises PriceBookMismatch unless the segment is a complete price book of this version, as
@@ -241,7 +241,7 @@ class Segment:
         memory = self._memory.buf
         assert memory is not None  # it is until close()
         try:
-            self.layout = Layout.read(memory)
+            self.layout = SegmentLayout.read(memory)
         except PriceBookMismatch as error:
             memory.release()
             self._memory.close()

@@ -78,6 +78,15 @@ class Supervisor:
                 for info in self._ask("supervisor.getAllProcessInfo", limit_s=self._answer_s)
             ]
 
+    def commands(self) -> dict[str, str]:
+        """Return the command of each program that starts with supervisord, by program.
+
+        Raises as `processes` does.
+        """
+        with _mapped_errors():
+            found = self._ask("supervisor.getAllConfigInfo", limit_s=self._answer_s)
+            return {info["name"]: info["command"] for info in found if info["autostart"]}
+
     def pid(self) -> int:
         """Return supervisord's own pid. Raises as `processes` does."""
         with _mapped_errors():

@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -178,11 +178,10 @@ def check_price_book(settings: Settings) -> None:
         raise CannotStartError(str(error)) from None
 
 
-def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start supervisord in a session of its own, so that Ctrl-C reaches this process only.
+def ending_with_us() -> Callable[[], None]:
+    """Return what a child calls before its program, so that the kernel ends it when we die.
 
-    Its log goes to its log file; `errors` gets its output when it cannot start at all. Raises
-    CannotStartError.
+    It gets SIGTERM, however we end.
     """
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     our_pid = os.getpid()
@@ -192,6 +191,15 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
         if os.getppid() != our_pid:  # the parent died before the prctl
             os._exit(0)
 
+    return end_with_us
+
+
+def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start supervisord in a session of its own, so that Ctrl-C reaches this process only.
+
+    Its log goes to its log file; `errors` gets its output when it cannot start at all. Raises
+    CannotStartError.
+    """
     try:
         return subprocess.Popen(
             [
@@ -203,7 +211,7 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
-            preexec_fn=end_with_us,
+            preexec_fn=ending_with_us(),
         )
     except OSError as error:
         raise CannotStartError(f"cannot run supervisord: {error}") from None

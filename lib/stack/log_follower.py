@@ -155,9 +155,12 @@ class ScreenLine(NamedTuple):
     event: str = ""
     """The name of the event, or what supervisord did; "" for plain text."""
     detail: str = ""
-    """What supervisord did: the process id, how the process ended; for `role_hung`: the program."""
+    """What supervisord did: the process id, how the process ended; for `role_hung`: the program;
+    for `tape_preparing`: what is done."""
     where: str = ""
     """For `role_hung`: the place in the program's code, "" if unknown."""
+    share: float | None = None
+    """For `tape_preparing`: how much is done, from 0 to 1."""
 
 
 class FileFollower:
@@ -413,6 +416,9 @@ def event_line(role: str, raw: bytes) -> ScreenLine | None:
         return _as_it_is(role, raw)
     if isinstance(logged.event, RoleHung):
         return line._replace(detail=logged.event.program, where=logged.event.where or "")
+    if isinstance(logged.event, TapePreparing):
+        event = logged.event
+        return line._replace(detail=f"preparing {event.kind}: {event.what}", share=event.share)
     return line
 
 

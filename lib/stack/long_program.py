@@ -1,20 +1,20 @@
 """The frame of a command line program that runs for minutes and then writes one file of figures.
 
-Its command line, its interruption by a signal, its progress bar, and its file of JSON. Used by the
-programs of `chaos` and `bench`; must not import anything of the stack.
+Its command line, its interruption by a signal, and its file of JSON. Used by the programs of
+`chaos` and `bench`; must not import anything of the stack.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -22,7 +22,6 @@ from lib.process.standard_streams import prepare_standard_streams
 
 EXIT_WRONG_COMMAND_LINE: Final = 2
 EXIT_INTERRUPTED: Final = 130
-BAR_CHARACTERS: Final = 20
 MINUTE_S: Final = 60
 
 
@@ -56,6 +55,21 @@ def output_file(text: str) -> Path:
     if path.is_dir() or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in a directory that exists, got {text!r}")
     return path
+
+
+def positive_number(unit: str) -> Callable[[str], float]:
+    """Return a parser of a number of such units above 0. It raises ArgumentTypeError."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
+        return number
+
+    return parse
 
 
 def write_json(figures: Any, file: Path) -> None:
@@ -98,37 +112,6 @@ def run_interruptible(program: Callable[[], int], message: str) -> int:
     except Interrupted as interrupted:
         print(str(interrupted) or message, file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-class ProgressBar:
-    """A bar on a terminal; elsewhere only the lines that stay."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.is_shown = stream.isatty()
-        """Whether there is a bar."""
-        self._drawn = 0
-
-    def draw(self, part: float, text: str) -> None:
-        """Show how much is done, from 0 to 1, and what is done now."""
-        if not self.is_shown:
-            return
-        filled = int(part * BAR_CHARACTERS)
-        bar = "#" * filled + "." * (BAR_CHARACTERS - filled)
-        shown = f"[{bar}] {text}"[: shutil.get_terminal_size().columns - 1]
-        print(f"\r{shown.ljust(self._drawn)}", end="", file=self._stream, flush=True)
-        self._drawn = len(shown)
-
-    def print_line(self, text: str) -> None:
-        """Print a line that the bar does not overwrite."""
-        self.erase()
-        print(text, file=self._stream, flush=True)
-
-    def erase(self) -> None:
-        """Remove the bar from the terminal."""
-        if self._drawn:
-            print(f"\r{' ' * self._drawn}\r", end="", file=self._stream, flush=True)
-            self._drawn = 0
 
 
 def time_left(seconds: float) -> str:

@@ -46,7 +46,7 @@ class Recorded(NamedTuple):
     first_skipped: bytes
 
 
-class _Ending:
+class _EndCondition:
     """Ends the loop when the recording has to end. Is a `Timed`."""
 
     def __init__(
@@ -115,7 +115,7 @@ def record_stack(
     ticks = StreamRecorder("price", partial(connect, gateway.price_port), tick_rows, loop.clock)
     news = StreamRecorder("news", partial(connect, gateway.news_port), news_rows, loop.clock)
     peer = address_text(gateway.host, gateway.price_port)
-    ending = _Ending(
+    ending = _EndCondition(
         loop,
         ticks.client,
         settings.var_dir,

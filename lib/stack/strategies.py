@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lib.settings import Settings, StrategySettings
-from lib.stack.supervisord_configuration import programs_of
+from lib.stack.supervisord_configuration import programs_of, role_arguments
 
 
 class StackStrategies(NamedTuple):
@@ -58,9 +59,19 @@ def strategy_programs(configuration: str) -> dict[str, str]:
 
     "strategy" is started by `run-role strategy`, "strategies.NAME" by `run-role strategy NAME`.
     """
+    return _strategies({program.name: program.arguments for program in programs_of(configuration)})
+
+
+def strategy_commands(commands: Mapping[str, str]) -> dict[str, str]:
+    """Return the strategy that each command starts, by program, as `strategy_programs` does."""
+    return _strategies({program: role_arguments(command) for program, command in commands.items()})
+
+
+def _strategies(arguments: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return the strategies among programs, by program; given are the arguments of `run-role`."""
     return {
-        program.name: ".".join(("strategies", *names) if names else ("strategy",))
-        for program in programs_of(configuration)
-        if program.role == "strategy"
-        for names in [program.arguments[1:]]
+        program: ".".join(("strategies", *names) if names else ("strategy",))
+        for program, words in arguments.items()
+        if words[:1] == ("strategy",)
+        for names in [words[1:]]
     }

@@ -72,7 +72,7 @@ def programs_of(configuration: str) -> list[Program]:
     return [
         Program(
             name,
-            _role_arguments(parser.get(section, "command", fallback="")),
+            role_arguments(parser.get(section, "command", fallback="")),
             parser.get(section, "autostart", fallback="true").lower() not in _FALSE,
         )
         for name, section in _program_sections(parser)
@@ -114,7 +114,8 @@ def _program_sections(parser: RawConfigParser) -> list[tuple[str, str]]:
     ]
 
 
-def _role_arguments(command: str) -> tuple[str, ...]:
+def role_arguments(command: str) -> tuple[str, ...]:
+    """Return the arguments of `run-role` in a command, () if it runs none of our roles."""
     try:
         words = shlex.split(command)
     except ValueError:  # an unbalanced quotation mark

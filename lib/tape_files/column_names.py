@@ -9,27 +9,22 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from lib.tape_files.number_format import ANY_CURRENCY
+
 PRICE_NAMES: Final = (  # the first that a file has is its price
     *("price", "close", "last", "mid"),
     *("close/last", "close price", "closing price", "closeprice", "last price", "lastprice"),
-    *("trade price", "tradeprice", "mid price", "midprice", "4. close", "px last", "close usd"),
+    *("trade price", "tradeprice", "mid price", "midprice", "4. close", "px last"),
     *("schluss", "schlusskurs", "schlußkurs", "zuletzt", "letzter", "kurs", "preis"),
     *("clôture", "cloture", "dernier", "cours", "prix"),
     *("cierre", "último", "ultimo", "precio"),
     *("chiusura", "prezzo", "fechamento", "preço", "preco"),
-    *(
-        "slotkoers",
-        "slot",
-        "koers",
-        "laatste",
-        "prijs",
-        "zamknięcie",
-        "zamkniecie",
-        "kurs zamknięcia",
-    ),
+    *("slotkoers", "slot", "koers", "laatste", "prijs"),
+    *("zamknięcie", "zamkniecie", "kurs zamknięcia"),
     *("stängning", "stängningskurs", "slutkurs", "senast", "lukukurssi", "sluttkurs", "siste"),
     *("záver", "zavření", "cena", "kapan\u0131\u015f", "fiyat", "záró", "закрытие", "цена"),
     *("收盘", "收盘价", "收盤價", "終値", "종가"),
+    *("mid.c", "settle", "settlement price", "last sale", "last traded price", "ltp", "nav"),
     *("adj close", "adjclose", "adj. close", "adjusted close"),
 )
 QUOTE_NAMES: Final = (
@@ -57,7 +52,7 @@ TIME_NAMES: Final = (  # the first whose times are understood
     *("ts", "ts event", "ts recv", "unix", "unix time", "epoch", "window start", "trade time"),
     *("trade date", "trading date", "created at", "t", "day", "sip timestamp"),
     *("participant timestamp", "datum", "zeit", "zeitpunkt", "fecha", "data", "jour", "dia"),
-    *("tarih", "dátum", "päivämäärä", "дата", "日期", "日付", "날짜"),
+    *("tarih", "dátum", "päivämäärä", "дата", "日期", "日付", "日付け", "날짜"),
 )
 CLOCK_NAMES: Final = ("time", "zeit", "uhrzeit", "heure", "hora", "ora", "tijd", "godzina", "时间")
 """What a clock time beside a date is called."""
@@ -67,6 +62,7 @@ SENTIMENT_NAMES: Final = ("sentiment", "score", "value")
 
 _TUPLE: Final = re.compile(r"\(\s*['\"](.*?)['\"]\s*,\s*['\"](.*?)['\"]\s*\)")
 _JOINTS: Final = "_ .-:/|"
+_UNIT: Final = re.compile(rf"[\s_/(\[]+(?:in )?(?:{ANY_CURRENCY})[)\]]?$", re.IGNORECASE)
 
 
 class PriceName(NamedTuple):
@@ -77,8 +73,8 @@ class PriceName(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Return a name for comparing: `<CLOSE>`, ` close` and `Close` are the same."""
-    trimmed = name.strip().strip("<>[]\"'").strip().strip("_")
+    """Return a name for comparing: `<CLOSE>`, `Close*` and `Close (USD)` are `close`."""
+    trimmed = _UNIT.sub("", name.strip(" \t\ufeff<>[]\"'#*_"))
     return " ".join(trimmed.replace("_", " ").split()).casefold()
 
 
@@ -102,5 +98,6 @@ def flattened(name: str) -> Iterator[PriceName]:
         ]
     for first, second in pairs:
         for word, symbol in ((first, second), (second, first)):
-            if plain_name(word) in PRICE_NAMES and symbol.strip():
-                yield PriceName(plain_name(word), symbol.strip())
+            symbol = symbol.strip(" ()[]")
+            if plain_name(word) in PRICE_NAMES and symbol:
+                yield PriceName(plain_name(word), symbol)

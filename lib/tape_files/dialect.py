@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
 from typing import Final, NamedTuple
 
-from lib.tape_files.number_format import is_missing
+from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
+from lib.tape_files.number_format import is_missing, is_number_like
+from lib.tape_files.time_format import is_time_like
 from lib.tapes.tape import TapeError
 from lib.text import shortened
 
 MAX_SAMPLE_LINES: Final = 1000
 """How many lines decide."""
-MAX_LINES_BEFORE_HEADER: Final = 100
+MAX_LINES_BEFORE_HEADER: Final = 250
 """How far down a header is looked for."""
 MIN_SAMPLE_LINES: Final = 3
 MAX_SAMPLE_CHARACTERS: Final = 200_000
@@ -28,37 +30,19 @@ DELIMITERS: Final = (",", ";", "\t", "|")
 _SPACE: Final = " "
 _UNLIKELY: Final = 0.1
 """What the score of a reading is multiplied with that another one should nearly always beat."""
+_NEARLY_ALL: Final = 0.9
 _COLUMN_SAMPLE: Final = 50
 """How many rows below a header show what its columns hold."""
 
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t| :^~])"?', re.IGNORECASE)
 _COMMENTS: Final = ("#", "//", "%", "--")
-_CURRENCY: Final = r"(?:[$€£¥₹] ?|[A-Z]{3} )?"
-_GROUPED: Final = (
-    "[0-9]{1,3}(?:[,.'\u2019 \u00a0\u202f][0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"
-)
-_NUMBER: Final = re.compile(
-    rf"(?=.*[0-9]){_CURRENCY}[+\-\u2212]?{_CURRENCY}(?:{_GROUPED}|[0-9]*)(?:[.,][0-9]*)?"
-    r"(?:[eE][+-]?[0-9]{1,3})?(?: ?(?:[KMBTkmbt%€$£]|[A-Z]{3}))?"
-)
-_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
-_ZONE: Final = r"(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?"
-_DAY: Final = (
-    r"(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{8}|[0-9]{1,2}[- ][A-Za-z]{3,9}[- ,]{1,2}"
-    r"[0-9]{2,4}|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4})"
-)
-_TIME: Final = re.compile(rf"{_DAY}(?:[T ]+(?:{_CLOCK}|[0-9]{{6}}){_ZONE})?|{_CLOCK}{_ZONE}")
 _SPLIT_AGAIN: Final = re.compile(r"[,;\t|\n]|^\".*\"$|^'.*'$|^\"|\"$", re.DOTALL)
 _PANDAS_LEVELS: Final = frozenset(["", "price", "ticker"])
 """What the first cell is of the rows that yfinance's columns of two levels become."""
 _PANDAS_INDEX: Final = frozenset(["date", "datetime", "time", "timestamp"])
 """What the only cell is of the row that names their index."""
-_HEADER_WORDS: Final = _PANDAS_INDEX | frozenset(
-    [
-        *("datum", "zeit", "fecha", "data", "dato", "unix", "gmt time", "open time", "open_time"),
-        *("price", "close", "last", "open", "high", "low", "volume", "symbol", "ticker"),
-        *("kurs", "schluss", "schlusskurs", "cours", "cierre", "precio", "chiusura", "prezzo"),
-    ]
+_HEADER_WORDS: Final = frozenset(
+    [*PRICE_NAMES, *SYMBOL_NAMES, *TIME_NAMES, "bid", "ask", "open", "high", "low", "volume"]
 )
 """Words of headers: they tell one from a banner of as many cells."""
 MAX_HEADER_ROWS: Final = 3
@@ -118,6 +102,11 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
             best = spaced
     if not best.header:
         raise TapeError(no_header(best.delimiter, best.rows))
+    if other := _delimiter_of_rows(sample, best):
+        raise TapeError(
+            f"has {best.delimiter!r} between the names of its header, and {other!r} between the "
+            f"cells of its rows: write the header with {other!r}, too"
+        )
     notes = []
     if skipped := [line for line in sample[: best.skip] if line.strip()]:
         shown = shortened(skipped[0].strip(), MAX_SHOWN_CHARACTERS)
@@ -179,17 +168,33 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
 def _find_header(rows: list[Row]) -> tuple[int, int]:
     """Return which row is the first below a banner, and how many header rows begin there."""
     width = _usual_width(rows)
-    for index, row in enumerate(rows[:MAX_LINES_BEFORE_HEADER]):
-        below = rows[index + 1 : index + 1 + _COLUMN_SAMPLE]
-        if _is_banner(row, below, width):
-            continue
-        if not _is_header(row, below):
-            return index, 0
-        count = 1
-        while count < MAX_HEADER_ROWS and _continues_header(row, rows, index + count):
-            count += 1
-        return index, count
-    return 0, 0
+    index = _known_header(rows[:MAX_LINES_BEFORE_HEADER], width)
+    while index < len(rows[:MAX_LINES_BEFORE_HEADER]):
+        row, below = rows[index], rows[index + 1 : index + 1 + _COLUMN_SAMPLE]
+        if not _is_banner(row, below, width):
+            break
+        index += 1
+    else:
+        return 0, 0
+    if not _is_header(row, below):
+        return index, 0
+    count = 1
+    while count < MAX_HEADER_ROWS and _continues_header(row, rows, index + count):
+        count += 1
+    return index, count
+
+
+def _known_header(rows: list[Row], width: int) -> int:
+    """Return which row has the most words of headers, if those before it are no data; or else 0."""
+    words = [_header_words(row) if len(row) == width and _is_all_text(row) else 0 for row in rows]
+    index = max(range(len(rows)), key=words.__getitem__)
+    is_levels = _continues_header(rows[0], rows, 1)
+    return 0 if is_levels or any(map(_may_be_data, rows[:index])) else index
+
+
+def _may_be_data(row: Row) -> bool:
+    """Whether a row is more than a title or a setting: two values, or one that begins it."""
+    return len(row) > 1 and (_is_value(row[0]) or sum(map(_is_value, row)) > 1)
 
 
 def _is_banner(row: Row, below: list[Row], width: int) -> bool:
@@ -203,14 +208,11 @@ def _is_banner(row: Row, below: list[Row], width: int) -> bool:
         return len(row) != width or is_header_next or below[0][0].lstrip().startswith(_COMMENTS)
     if not any(cell.strip() for cell in row[1:]) and width > 1:
         return len(row) == 1 or is_header_next
-    if not is_header_next or not _is_all_text(row):
-        return False
-    is_level = row[0].strip().casefold() in _PANDAS_LEVELS
-    return len(row) != width or (not is_level and _header_words(row) < _header_words(below[0]))
+    return is_header_next and _is_all_text(row) and len(row) != width
 
 
 def _header_words(row: Row) -> int:
-    return sum(cell.strip().casefold() in _HEADER_WORDS for cell in row)
+    return sum(plain_name(cell) in _HEADER_WORDS for cell in row)
 
 
 def _is_header(row: Row, below: list[Row]) -> bool:
@@ -235,6 +237,21 @@ def _continues_header(first: Row, rows: list[Row], index: int) -> bool:
     if start in _PANDAS_INDEX:
         return not any(cell.strip() for cell in row[1:])
     return start in _PANDAS_LEVELS and _is_all_text(row)
+
+
+def _delimiter_of_rows(sample: list[str], found: _Candidate) -> str:
+    """Return what separates the rows into values, where what separates the header does not."""
+    if all(all(map(_is_value, row)) for row in found.rows[:_COLUMN_SAMPLE]):
+        return ""
+    header = "".join("".join(row) for row in found.header)
+    lines = [line for line in sample[found.skip + len(found.header) :] if line.strip()]
+    for other in (*DELIMITERS, _SPACE):
+        if other != found.delimiter and other not in header:
+            rows = [line.split(other) for line in lines[:_COLUMN_SAMPLE]]
+            fitting = sum(len(row) > 1 and all(map(_is_value, row)) for row in rows)
+            if fitting > _NEARLY_ALL * len(rows):
+                return other
+    return ""
 
 
 def _usual_width(rows: list[Row]) -> int:
@@ -264,7 +281,7 @@ def _cleanness(rows: Sequence[Row]) -> float:
 
 def _is_value(cell: str) -> bool:
     cell = cell.strip()
-    return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
+    return is_number_like(cell) or is_time_like(cell)
 
 
 def _is_word(cell: str) -> bool:
@@ -281,32 +298,22 @@ _BINANCE_KLINES: Final = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
     "taker_buy_volume,taker_buy_quote_volume,ignore"
 )
-_KNOWN_SHAPES: Final = (  # e: a time since 1970, n: another number, b: true or false
-    ("ennnnnennnnn", _BINANCE_KLINES),
-    (
-        "nnnnnebb",
-        "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,"
-        "is_buyer_maker,is_best_match",
-    ),
-    ("nnnnneb", "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,is_buyer_maker"),
-    ("nnnnebb", "id,price,quantity,quote_quantity,time,is_buyer_maker,is_best_match"),
-    ("nnnneb", "id,price,quantity,quote_quantity,time,is_buyer_maker"),
-)
-_OTHER_SHAPES: Final = (  # t: a time of any kind, w: a word
-    (re.compile("n"), "price"),
-    (re.compile("tn"), "time,price"),
-    (re.compile("wn"), "symbol,price"),
-    (re.compile("twn"), "time,symbol,price"),
-    (re.compile("wtn"), "symbol,time,price"),
-)
-_BARS: Final = (  # those whose four prices must look like open, high, low and close
-    (re.compile("(t)nnnn"), "time,open,high,low,close"),
-    (re.compile("(t)nnnn[nt]"), "time,open,high,low,close,volume"),
-    (re.compile("(tt)nnnn"), "date,time,open,high,low,close"),
-    (re.compile("(tt)nnnn[nt]"), "date,time,open,high,low,close,volume"),
-    (re.compile("(wt)nnnn"), "symbol,time,open,high,low,close"),
-    (re.compile("(wt)nnnn[nt]"), "symbol,time,open,high,low,close,volume"),
-)
+_SHAPES: Final = {  # e: a time since 1970, t: any time, n: a number, w: a word, b: true or false
+    "ennnnnennnnn": _BINANCE_KLINES,
+    "nnnnnebb": "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,"
+    "is_buyer_maker,is_best_match",
+    "nnnnneb": "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,is_buyer_maker",
+    "nnnnebb": "id,price,quantity,quote_quantity,time,is_buyer_maker,is_best_match",
+    "nnnneb": "id,price,quantity,quote_quantity,time,is_buyer_maker",
+    "n": "price",
+    "tn": "time,price",
+    "wn": "symbol,price",
+    "twn": "time,symbol,price",
+    "wtn": "symbol,time,price",
+}
+_BAR: Final = re.compile("(t|tt|wt)nnnn([nt]?)")
+"""Bars, if the four prices are like open, high, low and close; the volume may look like a date."""
+_KEYS: Final = {"t": "time", "tt": "date,time", "wt": "symbol,time"}
 _EPOCH: Final = re.compile(r"1[0-9]{9}(?:[0-9]{3}){0,3}(?:\.[0-9]*)?")
 _FLAG: Final = re.compile("true|false", re.IGNORECASE)
 
@@ -327,17 +334,12 @@ def no_header(delimiter: str, rows: Sequence[Row]) -> str:
 def _names(rows: Sequence[Row]) -> str | None:
     """Return the names of columns of this shape, joined by commas; None if it is not known."""
     shape = "".join(map(_letter, rows[0]))
-    for known, names in _KNOWN_SHAPES:
-        if shape == known:
-            return names
-    shape = shape.replace("e", "t")
-    for pattern, names in _OTHER_SHAPES:
-        if pattern.fullmatch(shape):
-            return names
-    for pattern, names in _BARS:
-        found = pattern.fullmatch(shape)
-        if found and all(_is_bar(row[found.end(1) :][:4]) for row in rows[:_COLUMN_SAMPLE]):
-            return names
+    any_time = shape.replace("e", "t")
+    if names := _SHAPES.get(shape, _SHAPES.get(any_time)):
+        return names
+    found = _BAR.fullmatch(any_time)
+    if found and all(_is_bar(row[found.end(1) :][:4]) for row in rows[:_COLUMN_SAMPLE]):
+        return f"{_KEYS[found[1]]},open,high,low,close{',volume' if found[2] else ''}"
     return None
 
 
@@ -345,9 +347,9 @@ def _letter(cell: str) -> str:
     cell = cell.strip()
     if _EPOCH.fullmatch(cell):
         return "e"
-    if _TIME.fullmatch(cell):
+    if is_time_like(cell):
         return "t"
-    if _NUMBER.fullmatch(cell):
+    if is_number_like(cell):
         return "n"
     return "b" if _FLAG.fullmatch(cell) else "w"
 

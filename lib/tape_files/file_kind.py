@@ -5,24 +5,16 @@ from __future__ import annotations
 import json
 import re
 import stat
-import zlib
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
-import zstandard
-
+from lib.tape_files.packing import packing_of, unpacked_blocks
 from lib.tapes.tape import TapeError
+from lib.text import shortened
 
 HEAD_BYTES: Final = 2**16
 """How much of the beginning of a file, unpacked, decides what it is."""
-GZIP_MAGIC: Final = b"\x1f\x8b"
-ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-MAX_ZSTD_WINDOW: Final = 2**27
-"""The most memory, in bytes, that unpacking zstandard may take: more than `--ultra -22` wants."""
-ZSTD_FEED_BYTES: Final = 2**11
-"""How much zstandard is fed at a time. Four bytes give up to 128 KB, so 64 MB come out at most."""
-
 _PARQUET_MAGIC: Final = b"PAR1"
 _BYTE_ORDER_MARKS: Final = (  # UTF-32 first: its mark begins with that of UTF-16
     (b"\xff\xfe\x00\x00", "utf-32-le"),
@@ -59,20 +51,25 @@ _FOREIGN: Final = (
     (b"7z\xbc\xaf\x27\x1c", f"a 7-Zip archive: {_UNPACK}"),
     (b"Rar!\x1a\x07", f"a RAR archive: {_UNPACK}"),
     (b"\x04\x22\x4d\x18", f"LZ4: {_UNPACK}"),
-    (GZIP_MAGIC, f"gzip: {_UNPACK}"),
-    (ZSTD_MAGIC, f"zstandard: {_UNPACK}"),
+    (b"\x1f\x8b", f"gzip: {_UNPACK}"),
+    (b"\x28\xb5\x2f\xfd", f"zstandard: {_UNPACK}"),
 )
 _GIT_LFS: Final = b"version https://git-lfs.github.com/spec/"
 _TAR: Final = (257, b"ustar")
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05](?:\x95.{6}\x00\x00|[}\](c])", re.DOTALL)
 _HTML: Final = re.compile(
-    r"(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype|html|head|body)\b", re.I | re.S
+    r"(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype|html|head|body|title|meta|div|table|br|b|p)\b",
+    re.I | re.S,
 )
 _XML: Final = re.compile(r"<(?:\?xml\b|[a-z][\w:.-]*(?:\s|/?>(?![,;\t|])))", re.I)
 """Not the <DATE>,<CLOSE> of MetaTrader's and other headers."""
 _JSON_ARRAY: Final = re.compile(r'\[\s*(?:[{\[\]"\d-]|$)')
 _JSON_OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
-_AN_OBJECT_A_LINE: Final = "write one object a line, for example with jq -c '.[]'"
+_AN_OBJECT_A_LINE: Final = (
+    "if it is not a server's error message, write one object a line, for example with jq -c '.[]'"
+)
+_SHOWN_CHARACTERS: Final = 60
+"""How much of a document a message shows."""
 
 
 class FileKind(Enum):
@@ -83,16 +80,16 @@ class FileKind(Enum):
     JSON_LINES = "JSON lines"
 
 
-def refuse_strange(path: Path) -> None:
-    """Raise TapeError, with what to do, if the file cannot be read as a table."""
+def file_kind(path: Path) -> FileKind:
+    """Return the kind of a file. Raises TapeError, with what to do, if it is no table."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise TapeError(f"{path}: is a directory: name a file in it, or a pattern like *.csv")
         if not stat.S_ISREG(mode):  # might never end
             raise TapeError(f"{path}: is a {_special(mode)}: write its content to a file first")
-        with path.open("rb") as file:
-            packed = file.read(HEAD_BYTES)
+        is_packed = packing_of(path) is not None
+        head = _unpacked_head(path)
     except FileNotFoundError:
         raise TapeError(f"{path}: there is no such file") from None
     except PermissionError:
@@ -100,18 +97,13 @@ def refuse_strange(path: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: an invalid path
         reason = getattr(error, "strerror", None) or error
         raise TapeError(f"{path}: cannot be read: {reason}") from None
-    if not packed:
-        raise TapeError(f"{path}: is empty (0 bytes): download or write it again")
-    head = unpacked_head(packed)
-    what = strange_content(head)
-    if head is not packed and head.startswith(_PARQUET_MAGIC):
+    what = _strange_content(head)
+    if not head:
+        what = f"{'nothing' if is_packed else 'empty (0 bytes)'}: download or write it again"
+    if is_packed and head.startswith(_PARQUET_MAGIC):
         what = f"Parquet: {_UNPACK}"
     if what:
-        raise TapeError(f"{path}: is {what}" if head is packed else f"{path}: holds {what}")
-
-
-def file_kind(head: bytes) -> FileKind:
-    """Return the kind of a file that is not refused, from its beginning, unpacked."""
+        raise TapeError(f"{path}: {'holds' if is_packed else 'is'} {what}")
     if head.startswith(_PARQUET_MAGIC):
         return FileKind.PARQUET
     if _JSON_OBJECT.match(_beginning(head)):
@@ -119,25 +111,13 @@ def file_kind(head: bytes) -> FileKind:
     return FileKind.TEXT
 
 
-def unpacked_head(head: bytes) -> bytes:
-    """Return the beginning of what is packed as gzip or zstandard; `head` itself if it is neither.
-
-    Empty if it is damaged: `plain_text` says how.
-    """
-    try:
-        if head.startswith(GZIP_MAGIC):
-            return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
-        if head.startswith(ZSTD_MAGIC):
-            unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
-            unpacked = b""
-            for first in range(0, len(head), ZSTD_FEED_BYTES):
-                if len(unpacked) >= HEAD_BYTES or unpacker.eof:
-                    break
-                unpacked += unpacker.decompress(head[first : first + ZSTD_FEED_BYTES])
-            return unpacked[:HEAD_BYTES]
-    except (zlib.error, zstandard.ZstdError):
-        return b""
-    return head
+def _unpacked_head(path: Path) -> bytes:
+    head = b""
+    for block in unpacked_blocks(path):
+        head += block
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES]
 
 
 def text_encoding(head: bytes) -> str:
@@ -156,7 +136,7 @@ def text_encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def strange_content(head: bytes) -> str:
+def _strange_content(head: bytes) -> str:
     """Return what a file is that cannot be read as a table, and what to do; "" if it can."""
     for magic, what in _FOREIGN:
         if head.startswith(magic):
@@ -164,6 +144,8 @@ def strange_content(head: bytes) -> str:
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         if b"xl/" in head or b"[Content_Types].xml" in head:
             return "an Excel workbook (xlsx): save the sheet as CSV"
+        if b"opendocument.spreadsheet" in head:
+            return "an OpenDocument spreadsheet (ods): save the sheet as CSV"
         return f"a zip archive: {_UNPACK}"
     if head[_TAR[0] :].startswith(_TAR[1]):
         return f"a tar archive: {_UNPACK}"
@@ -174,7 +156,7 @@ def strange_content(head: bytes) -> str:
     if head.startswith(_PARQUET_MAGIC):
         return ""
     text = _beginning(head)
-    if head and not text:
+    if not text:
         return "blank: download or write it again"
     return _strange_text(text)
 
@@ -185,9 +167,10 @@ def _strange_text(text: str) -> str:
     if _XML.match(text):
         return "XML: write its table to a CSV file"
     if _JSON_ARRAY.match(text):
-        return f"a JSON array: {_AN_OBJECT_A_LINE}"
+        return "a JSON array: write one object a line, for example with jq -c '.[]'"
     if _JSON_OBJECT.match(text) and not _is_json_lines(text):
-        return f"one JSON document, not JSON lines: {_AN_OBJECT_A_LINE}"
+        shown = shortened(" ".join(text[:_SHOWN_CHARACTERS].split()), _SHOWN_CHARACTERS - 1)
+        return f"one JSON document ({shown}), not JSON lines: {_AN_OBJECT_A_LINE}"
     if len(_CONTROL.findall(text)) > _MOST_UNUSUAL * len(text):
         return "binary, of an unknown kind: write its table to a CSV or Parquet file"
     if text and text.count("\0") == len(text):
@@ -200,7 +183,7 @@ def _is_json_lines(text: str) -> bool:
     first, _, rest = text.partition("\n")
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     nested = any(isinstance(value, dict | list) for value in row.values())
     return bool(rest.strip()) or not nested

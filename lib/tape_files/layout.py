@@ -1,7 +1,6 @@
 """Where the ticks of a table are: in which columns are time, symbol and prices.
 
-Decided by the names, the types and the first rows; `symbol_column` still needs to know what is in
-its column, which only all rows say.
+Decided by the names, the types and the first rows.
 """
 
 from __future__ import annotations
@@ -10,27 +9,28 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from lib.tape_files.column_names import (
-    CLOCK_NAMES,
     INDEX_NAMES,
     OTHER_SYMBOL_NAMES,
     PRICE_NAMES,
     QUOTE_NAMES,
     SYMBOL_NAMES,
-    TIME_NAMES,
     PriceName,
     flattened,
     plain_name,
     price_name,
 )
 from lib.tape_files.listing import listed, quoted
+from lib.tape_files.number_format import is_missing
 from lib.tape_files.symbol_match import match_symbols
 from lib.tape_files.table import ColumnKind, Table
-from lib.tape_files.time_format import TimeFormat, find_time_format
+from lib.tape_files.time_columns import TimeColumns, columns_called, find_time
 from lib.tapes.tape import TapeError
 
 MIN_SYMBOL_SHARE: Final = 0.5
 """The share of a column's first cells that are configured symbols, for it to be a symbol column
 whatever it is called."""
+_BARS: Final = ({"open", "high", "low"}, {"o", "h", "l", "c"})
+"""Names of which a table with all of one set has bars, and no column a symbol."""
 
 
 class PriceColumns(NamedTuple):
@@ -41,15 +41,6 @@ class PriceColumns(NamedTuple):
     columns: tuple[int, ...]
 
 
-class TimeColumns(NamedTuple):
-    """The time of a row."""
-
-    columns: tuple[int, ...]
-    """One column, or a date and a clock time."""
-    format: TimeFormat | None
-    """How its text is read; None if its type says it."""
-
-
 class Layout(NamedTuple):
     """Where the ticks are. Columns are numbered from 0."""
 
@@ -58,9 +49,17 @@ class Layout(NamedTuple):
     prices: tuple[PriceColumns, ...]
     time: TimeColumns | None
     unclear_time: str
-    """The name of a column that looks like the time and is not understood; "" for none."""
+    """What is not understood of a column that looks like the time; "" for none."""
     is_wide: bool
     recognised: str
+
+    def among_other_files(self, table: Table) -> Layout:
+        """Return the layout without a time that cannot be compared with those of other files."""
+        if self.time is None or self.time.format is None or not self.time.format.is_order_only:
+            return self
+        name = table.columns[self.time.columns[0]].name
+        unclear = f"the times in {quoted(name)} cannot be compared with those of other files"
+        return self._replace(time=None, unclear_time=unclear)
 
 
 def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
@@ -69,7 +68,7 @@ def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
     `symbols` are the configured ones, `symbol` is that of a file without a symbol column. Raises
     TapeError, without the file's name, if there is no price or more than one reading.
     """
-    time, unclear = _find_time(table)
+    time, unclear = find_time(table)
     taken = time.columns if time else ()
     names = [
         "" if number in taken else plain_name(column.names[0])
@@ -80,9 +79,11 @@ def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
         prices = _wide_prices(pairs)
         if prices:
             return _wide(table, prices, time, unclear, "several header rows")
-    price = _price_columns(table, names)
-    if price:
+    wide = _symbol_columns(table, symbols, taken) if time else ()
+    if price := _price_columns(table, names):
         symbol_column = find_symbol_column(table, names, symbols, price)
+        if symbol_column is None and wide and _is_column_a_symbol(table, names, symbols, price):
+            return _wide(table, wide, time, unclear, "a column a symbol")
         used = [*price, *([] if symbol_column is None else [symbol_column])]
         return Layout(
             symbol_column,
@@ -92,7 +93,7 @@ def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
             False,
             f"a tick a row, from the columns {_named(table, [*used, *taken])}",
         )
-    if time and (wide := _symbol_columns(table, symbols, taken)):
+    if wide:
         return _wide(table, wide, time, unclear, "a column a symbol")
     if flat := _wide_prices(pairs):
         return _wide(table, flat, time, unclear, "a column a symbol")
@@ -104,11 +105,17 @@ def find_symbol_column(
 ) -> int | None:
     """Return the column that says the symbol of each row; None if there is none."""
     wanted = (*SYMBOL_NAMES, *OTHER_SYMBOL_NAMES)
-    for name in wanted:
-        found = [number for number in _called(names, name) if _may_be_symbol(table, number)]
-        if found:
-            return _only(table, found, name)
     configured = {symbol.casefold() for symbol in symbols}
+    named = {
+        name: found
+        for name in wanted
+        if (found := [n for n in columns_called(names, name) if _may_be_symbol(table, n)])
+    }
+    for name, found in named.items():  # rather one that has a symbol of ours in the first rows
+        if any(c.strip().casefold() in configured for n in found for c in table.cells(n)):
+            return _only(table, found, name)
+    for name, found in named.items():
+        return _only(table, found, name)
     likely = []
     for number, column in enumerate(table.columns):
         cells = [cell.strip().casefold() for cell in table.cells(number) if cell.strip()]
@@ -130,21 +137,47 @@ def _may_be_symbol(table: Table, number: int) -> bool:
 
 
 def _price_columns(table: Table, names: list[str]) -> tuple[int, ...]:
-    usable = [
-        name if table.columns[number].kind is not ColumnKind.TIME else ""
-        for number, name in enumerate(names)
+    """Return the price, or bid and ask; rather one that has a cell in the first rows."""
+    filled = [
+        "" if column.kind is ColumnKind.TIME or all(map(is_missing, table.cells(n))) else names[n]
+        for n, column in enumerate(table.columns)
     ]
-    first = price_name(usable)
+    return _price_columns_of(table, filled) or _price_columns_of(table, names)
+
+
+def _price_columns_of(table: Table, names: list[str]) -> tuple[int, ...]:
+    first = price_name(names)
     if first in PRICE_NAMES[:4]:
-        return (_only(table, _called(usable, first), first),)
+        return (_only(table, columns_called(names, first), first),)
     for bid, ask in QUOTE_NAMES:
-        if bid in usable and ask in usable:
-            return tuple(_only(table, _called(usable, name), name) for name in (bid, ask))
+        if bid in names and ask in names:
+            return tuple(_only(table, columns_called(names, name), name) for name in (bid, ask))
     if first is not None:
-        return (_only(table, _called(usable, first), first),)
+        return (_only(table, columns_called(names, first), first),)
     if len(table.columns) == 1 and table.columns[0].kind.is_number:
         return (0,)
     return ()
+
+
+def _is_column_a_symbol(
+    table: Table, names: list[str], symbols: tuple[str, ...], price: tuple[int, ...]
+) -> bool:
+    """Whether a table that seems to have a price has a column a symbol: one can be called LAST.
+
+    Raises TapeError if it can be either.
+    """
+    if any(bars.issubset(names) for bars in _BARS):
+        return False
+    exact = [n for n, column in enumerate(table.columns) if column.names[0].strip() in symbols]
+    others = [n for n in exact if len(names[n]) > 1 and names[n] not in PRICE_NAMES]
+    if len(exact) < 2 and not others:
+        return False
+    if len(exact) < 2 or not others:
+        raise TapeError(
+            f"has the price {_named(table, price)}, and columns called as configured symbols "
+            f"({_named(table, exact)}): rename the price, or the columns that are no symbols"
+        )
+    return True
 
 
 def _pairs(table: Table, taken: Sequence[int]) -> Iterator[tuple[int, PriceName]]:
@@ -158,7 +191,8 @@ def _pairs(table: Table, taken: Sequence[int]) -> Iterator[tuple[int, PriceName]
             continue
         first, second = (name.strip() for name in column.names[:2])
         for word, symbol in ((first, second), (second, first)):
-            if plain_name(word) in PRICE_NAMES and symbol:
+            is_label = number == 0 and plain_name(symbol) in SYMBOL_NAMES  # `Price` over `Ticker`
+            if plain_name(word) in PRICE_NAMES and symbol and not is_label:
                 yield number, PriceName(plain_name(word), symbol)
 
 
@@ -201,60 +235,7 @@ def _wide(
     )
 
 
-# --- the time -------------------------------------------------------------------------------------
-
-
-def _find_time(table: Table) -> tuple[TimeColumns | None, str]:
-    """Return the time, and the name of a column that looks like one and is not understood."""
-    names = [plain_name(column.names[-1]) for column in table.columns]
-    first_names = [plain_name(column.names[0]) for column in table.columns]
-    candidates = [
-        n for name in TIME_NAMES for n in _called(names, name) + _called(first_names, name)
-    ]
-    candidates += [n for n, column in enumerate(table.columns) if column.kind is ColumnKind.TIME]
-    if names[0] in INDEX_NAMES or first_names[0] in INDEX_NAMES:
-        candidates.append(0)
-    unclear = ""
-    for number in dict.fromkeys(candidates):
-        column = table.columns[number]
-        if column.kind is ColumnKind.TIME:
-            return TimeColumns((number,), None), ""
-        if column.kind is ColumnKind.OTHER:
-            continue
-        if joined := _with_clock(table, number, names):
-            return joined, ""
-        if _holds_times(table, number) and (found := find_time_format(table.cells(number))):
-            return TimeColumns((number,), found), ""
-        if names[number] in TIME_NAMES and table.cells(number):
-            unclear = unclear or column.name
-    return None, unclear
-
-
-def _with_clock(table: Table, date: int, names: list[str]) -> TimeColumns | None:
-    """Return a date and the clock time beside it; None if the column has no such partner."""
-    cells = table.cells(date)
-    if any(":" in cell for cell in cells):
-        return None
-    for name in CLOCK_NAMES:
-        for clock in _called(names, name):
-            if clock == date or not any(cell.strip() for cell in table.cells(clock)):
-                continue
-            joined = [f"{row[date]} {row[clock]}" for row in table.head if row[date] and row[clock]]
-            if found := find_time_format(joined):
-                return TimeColumns((date, clock), found)
-    return None
-
-
-def _holds_times(table: Table, number: int) -> bool:
-    """Whether a column is no counter, such as the index that pandas writes (0, 1, 2)."""
-    return not all(cell.strip().isdigit() and len(cell.strip()) < 8 for cell in table.cells(number))
-
-
 # --- messages -------------------------------------------------------------------------------------
-
-
-def _called(names: Sequence[str], wanted: str) -> list[int]:
-    return [number for number, name in enumerate(names) if name == wanted]
 
 
 def _only(table: Table, columns: list[int], name: str) -> int:

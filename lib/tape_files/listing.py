@@ -35,8 +35,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Return the share as `0.3 %`."""
-    return f"{100 * part / whole:.2g} %" if part < whole else "100 %"
+    """Return the share as `0.3 %`, never as `0 %`, nor as `100 %` if it is not all."""
+    share = 100 * part / whole
+    if 0 < share < 0.01:
+        return "less than 0.01 %"
+    if 99 < share < 100:
+        return "over 99 %"
+    return f"{share:.2g} %" if part < whole else "100 %"
 
 
 def _joined(names: list[str]) -> str:

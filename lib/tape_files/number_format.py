@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 MAX_ODD_SHARE: Final = 0.01
@@ -23,9 +22,9 @@ MISSING: Final = (
 )
 """Cells that hold no value, in lower case."""
 
-_NO_BREAK, _NARROW = "\u00a0", "\u202f"
-_THOUSANDS: Final = (",", ".", "'", "\u2019", " ", _NO_BREAK, _NARROW)
-_BLANK: Final = f" \t{_NO_BREAK}{_NARROW}"
+_SPACES: Final = " \u00a0\u202f\u2009"  # the usual one, two that do not break, a thin one
+_THOUSANDS: Final = (",", ".", "'", "\u2019", *_SPACES)
+_BLANK: Final = f"\t{_SPACES}"
 _SYMBOLS: Final = (
     *("US$", "AU$", "CA$", "HK$", "NZ$", "NT$", "MX$", "A$", "C$", "S$", "R$"),
     *"$€£¥₹₽₩₺₿₫฿₪₴₦₱",
@@ -35,7 +34,7 @@ _SYMBOLS: Final = (
     *("RUB", "ILS", "THB", "TWD", "IDR", "MYR", "PHP", "VND", "BTC", "ETH"),
 )
 """Of currencies, before or after a number; a longer one before what it begins with."""
-_ANY_CURRENCY: Final = "|".join(map(re.escape, _SYMBOLS))
+ANY_CURRENCY: Final = "|".join(map(re.escape, _SYMBOLS))
 _MINUS: Final = "\u2212"
 _SIGN: Final = f"[+\\-{_MINUS}]?"
 _EXPONENT: Final = "(?:[eE][+\\-]?[0-9]{1,3})?"
@@ -44,6 +43,10 @@ _GROUPS: Final = {
 } | {",": "(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})"}
 """Groups of three digits; with commas also those of India: 12,34,567."""
 
+_SUFFIXES: Final = f"KMBTkmbt%{_BLANK}"
+"""Of shares and amounts: numbers, but no prices."""
+
+ShapeCounts = Mapping[tuple[str, str], int]
 MISSING_SHAPE: Final = "missing"
 OTHER_SHAPE: Final = "other"
 
@@ -75,11 +78,14 @@ class _Shape(NamedTuple):
     """What its decimal sign is for certain."""
 
 
-_POINT_3, _COMMA_3 = "1.234", "1,234"
+_POINT_3, _COMMA_3, _WHOLE = "1.234", "1,234", "12"
+_GROUP_OF_THREE: Final = {".": _POINT_3, ",": _COMMA_3}
+_PLAIN_DECIMALS: Final = {".": "1.5", ",": "1,5"}
+_OTHER_SIGN: Final = {".": ",", ",": "."}
 _SHAPES: Final = (  # the first that fits is the shape of a cell
     _Shape(_POINT_3, "[1-9][0-9]{0,2}[.][0-9]{3}"),
     _Shape("1.5", f"(?:[0-9]+[.][0-9]*|[.][0-9]+){_EXPONENT}", decimal="."),
-    _Shape("12", f"[0-9]+{_EXPONENT}"),
+    _Shape(_WHOLE, f"[0-9]+{_EXPONENT}"),
     _Shape(_COMMA_3, "[1-9][0-9]{0,2},[0-9]{3}"),
     _Shape("1,5", f"(?:[0-9]+,[0-9]*|,[0-9]+){_EXPONENT}", decimal=","),
     *(
@@ -99,14 +105,16 @@ def _whole_cell(digits: str, currency: str) -> str:
     return f"[{_BLANK}]*{sign}(?:{digits}){after}[{_BLANK}]*"
 
 
-_SHAPE_PATTERNS: Final = {
-    shape.name: _whole_cell(shape.pattern, _ANY_CURRENCY) for shape in _SHAPES
-}
+_SHAPE_PATTERNS: Final = {shape.name: _whole_cell(shape.pattern, ANY_CURRENCY) for shape in _SHAPES}
 _QUICK_SHAPE: Final = ("1.5", "[0-9]+[.](?:[0-9]{1,2}|[0-9]{4,})")
 _QUICK: Final = {".": "[0-9]+(?:[.][0-9]*)?", ",": "[0-9]+"}
 """What most cells match, by decimal sign: to look for it first makes the queries twice as fast."""
+_NUMBER_LIKE: Final = re.compile(
+    f"(?=.*[0-9])(?:{_whole_cell('|'.join(shape.pattern for shape in _SHAPES), ANY_CURRENCY)})"
+    f"[{_SUFFIXES}]*"
+)
 _COMPILED_SHAPES: Final = {name: re.compile(pattern) for name, pattern in _SHAPE_PATTERNS.items()}
-_FIND_CURRENCY: Final = re.compile(_ANY_CURRENCY)
+_FIND_CURRENCY: Final = re.compile(ANY_CURRENCY)
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -117,16 +125,22 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in MISSING
 
 
+def is_number_like(cell: str) -> bool:
+    """Whether a cell is a number in any format, a share (0.39%) or an amount (1,5M)."""
+    return bool(_NUMBER_LIKE.fullmatch(cell))
+
+
 def count_shapes(cells: Iterable[str]) -> Counter[tuple[str, str]]:
     """Return how many cells have which shape and currency; the same as the query counts."""
     return Counter((_shape_of(cell), _currency_of(cell)) for cell in cells)
 
 
-def find_number_format(counts: Mapping[tuple[str, str], int]) -> NumberFormat:
+def find_number_format(counts: ShapeCounts, decimal_elsewhere: str = "") -> NumberFormat:
     """Return how a column is written, from how many of its cells have which (shape, currency).
 
-    Raises ValueError (the reason, with what to do) if there is no number, if a number can be read
-    in two ways, or if more than MAX_ODD_SHARE are written otherwise than the rest.
+    `decimal_elsewhere` is what `common_decimal` says of the other columns: it decides where the
+    column itself does not. Raises ValueError (the reason, with what to do) if there is no number,
+    if a number can be read in two ways, or if more than MAX_ODD_SHARE are written otherwise.
     """
     shapes: Counter[str] = Counter()
     currencies: Counter[str] = Counter()
@@ -137,7 +151,7 @@ def find_number_format(counts: Mapping[tuple[str, str], int]) -> NumberFormat:
     numbers = shapes.total()
     if not numbers:
         raise ValueError("has no numbers")
-    decimal = _decimal_sign(shapes)
+    decimal = _decimal_sign(shapes, decimal_elsewhere)
     thousands = _thousands_sign(shapes, decimal)
     fitting = sum(count for name, count in shapes.items() if _fits(name, decimal, thousands))
     if numbers - fitting > MAX_ODD_SHARE * numbers:
@@ -151,39 +165,64 @@ def find_number_format(counts: Mapping[tuple[str, str], int]) -> NumberFormat:
     return NumberFormat(decimal, thousands, currency)
 
 
-def _decimal_sign(shapes: Counter[str]) -> str:
+def common_decimal(columns: Iterable[Sequence[str]]) -> str:
+    """Return the decimal sign of the columns in which most cells show it; "" if they differ.
+
+    A share (0.39%) and an amount (1,5M) show it as well.
+    """
+    found = set()
+    for cells in columns:
+        shapes = Counter(_shape_of(cell.strip().rstrip(_SUFFIXES)) for cell in cells)
+        certain = {sign: _proofs(shapes, sign) + shapes[_PLAIN_DECIMALS[sign]] for sign in ".,"}
+        found |= {sign for sign, count in certain.items() if 2 * count > len(cells)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _proofs(shapes: Counter[str], decimal: str) -> int:
+    """Return how many numbers have groups and so can only be written with this decimal sign."""
+    other = _OTHER_SIGN[decimal]
+    with_both = sum(
+        shapes[shape.name] for shape in _SHAPES if shape.thousands and shape.decimal == decimal
+    )
+    return with_both + shapes[f"1{other}234{other}567"]
+
+
+def _decimal_sign(shapes: Counter[str], elsewhere: str) -> str:
     """Return what the decimal sign is. Raises ValueError if a number can be read in two ways."""
-    certain = {
-        sign: sum(shapes[shape.name] for shape in _SHAPES if shape.decimal == sign)
-        for sign in (".", ",")
-    }
-    # Commas that group are evidence for the point, and points that group for the comma.
-    for sign, grouping in ((".", ","), (",", ".")):
-        certain[sign] += shapes[f"1{grouping}234{grouping}567"]
-    if not any(certain.values()):
-        if not shapes[_COMMA_3]:
-            return "."
-        raise ValueError(_ambiguous(shapes))
+    proofs = {sign: _proofs(shapes, sign) for sign in ".,"}
+    certain = {sign: proofs[sign] + shapes[_PLAIN_DECIMALS[sign]] for sign in ".,"}
     decimal = max(certain, key=lambda sign: certain[sign])
     unsure = shapes[_COMMA_3] if decimal == "." else shapes[_COMMA_3] + shapes[_POINT_3]
-    if certain[decimal] < MAX_ODD_SHARE * unsure:  # a few bad cells decide nothing
-        if shapes[_COMMA_3]:
+    if certain[decimal] <= MAX_ODD_SHARE * unsure:  # a few bad cells decide nothing
+        if elsewhere and (shapes[_COMMA_3] or shapes[_POINT_3]):
+            return elsewhere
+        if shapes[_COMMA_3] or (shapes[_POINT_3] and shapes[_WHOLE]):
             raise ValueError(_ambiguous(shapes))
-        return "."
+        return "."  # 1.234 in all cells: as Python and most programs write it
+    # 144.123 beside a few 144,12: is that one a mistake, or does the point group?
+    grouped = shapes[_GROUP_OF_THREE[_OTHER_SIGN[decimal]]]
+    if (
+        proofs[decimal] <= MAX_ODD_SHARE * grouped
+        and certain[decimal] < grouped != 0
+        and decimal != elsewhere
+    ):
+        raise ValueError(_ambiguous(shapes))
     return decimal
 
 
 def _thousands_sign(shapes: Counter[str], decimal: str) -> str:
-    found: Counter[str] = Counter()
+    """Return what groups digits: for certain in one number, or else in more than a few."""
+    certain: Counter[str] = Counter()
+    likely: Counter[str] = Counter()
     for shape in _SHAPES:
         if shape.thousands and shape.thousands != decimal:
-            found[shape.thousands] += shapes[shape.name]
-    if decimal == ".":
-        found[","] += shapes[_COMMA_3]
-    else:
-        found["."] += shapes[_POINT_3]
-    sign = max(found, key=lambda sign: found[sign])
-    return sign if found[sign] > MAX_ODD_SHARE * shapes.total() else ""
+            likely[shape.thousands] += shapes[shape.name]
+            certain[shape.thousands] += shapes[shape.name] if shape.decimal == decimal else 0
+    likely[_OTHER_SIGN[decimal]] += shapes[_GROUP_OF_THREE[_OTHER_SIGN[decimal]]]
+    if certain.total():
+        return certain.most_common(1)[0][0]
+    sign, count = likely.most_common(1)[0]
+    return sign if count > MAX_ODD_SHARE * shapes.total() else ""
 
 
 def _fits(name: str, decimal: str, thousands: str) -> bool:
@@ -195,28 +234,17 @@ def _fits(name: str, decimal: str, thousands: str) -> bool:
 
 
 def _ambiguous(shapes: Counter[str]) -> str:
+    shape = max((_COMMA_3, _POINT_3), key=lambda name: shapes[name])
+    how = f"replace(…, '{shape[1]}', '') for 1234"
+    if shape == _COMMA_3:
+        how += ", replace(…, ',', '.') for 1.234"
     return (
-        f"has {shapes[_COMMA_3]} numbers like 1,234, which can be 1234 or 1.234: say which in a "
-        "query, with replace(…, ',', '') or replace(…, ',', '.')"
+        f"has numbers like {shape} ({shapes[shape]:,}), which can be 1234 or 1.234: say which in a "
+        f"query, with {how}"
     )
 
 
 # --- reading --------------------------------------------------------------------------------------
-
-
-def number_pattern(number_format: NumberFormat) -> str:
-    """Return the pattern, for RE2 and Python, that a whole cell with a number matches."""
-    return _whole_cell(_digits(number_format), re.escape(number_format.currency))
-
-
-def parse_number(text: str, number_format: NumberFormat) -> Decimal:
-    """Return the exact value of a cell. Raises ValueError if it is none in this format."""
-    if len(text) > MAX_NUMBER_CHARACTERS or not re.fullmatch(number_pattern(number_format), text):
-        raise ValueError(f"{text[:MAX_NUMBER_CHARACTERS]!r} is not a number")
-    decimal, thousands, currency = number_format
-    plain = text.replace(currency, "") if currency else text
-    dropped = f"{thousands}{_BLANK}"
-    return Decimal(plain.translate(str.maketrans(decimal + _MINUS, ".-", dropped)))
 
 
 def number_sql(number_format: NumberFormat, column: str) -> str:
@@ -225,6 +253,7 @@ def number_sql(number_format: NumberFormat, column: str) -> str:
     `column` is SQL that gives VARCHAR; so is `column` of the other functions here.
     """
     decimal, thousands, currency = number_format
+    digits = _digits(number_format)
     bare = f"replace({column}, {_quoted(thousands)}, '')" if thousands else column
     bare = bare if decimal == "." else f"replace({bare}, '{decimal}', '.')"
     dressed = f"replace({column}, {_quoted(currency)}, '')" if currency else column
@@ -232,8 +261,8 @@ def number_sql(number_format: NumberFormat, column: str) -> str:
     dressed = f"translate({dressed}, {_quoted(decimal + _MINUS + dropped)}, '.-')"
     cases = (  # from the usual and quick to the rare and slow
         (_QUICK[decimal], column),
-        (_digits(number_format), bare),
-        (number_pattern(number_format), dressed),
+        (digits, bare),
+        (_whole_cell(digits, re.escape(currency)), dressed),
     )
     whens = " ".join(
         f"WHEN regexp_full_match({column}, {_quoted(pattern)}) THEN {plain}"
@@ -257,7 +286,7 @@ def shape_sql(column: str) -> str:
 
 def currency_sql(column: str) -> str:
     """Return the SQL for the first currency in a cell; "" for none."""
-    return f"coalesce(regexp_extract({column}, {_quoted(_ANY_CURRENCY)}), '')"
+    return f"coalesce(regexp_extract({column}, {_quoted(ANY_CURRENCY)}), '')"
 
 
 def _digits(number_format: NumberFormat) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from lib.prices import decimal_text
 from lib.tape_files.listing import counted, listed, percent, plural
 from lib.tape_files.tally import TickTally
@@ -16,6 +19,8 @@ def tick_findings(reading: TickReading, title: str) -> Findings:
     noun = "cell" if reading.is_wide else "row"
     skips = reading.skips.warnings(reading.rows, noun)
     if not tally.count:
+        if len(reading.unplayed) == 1:
+            raise TapeError(reading.unplayed[0])
         others = counted(reading.other_symbols)
         raise TapeError(
             f"{title}: has no price that can be played of {listed(symbols)}"
@@ -31,7 +36,8 @@ def tick_findings(reading: TickReading, title: str) -> Findings:
         for index, symbol in enumerate(symbols)
         if tally.counts[index]
     }
-    warnings = [*dict.fromkeys(reading.warnings), *skips]
+    _check_file_names(reading)
+    warnings = [*dict.fromkeys([*reading.warnings, *reading.unplayed]), *skips]
     if reading.recipe.time_order == "as-is":
         warnings += _order_warnings(tally, found)
     if tally.rounded:
@@ -54,6 +60,25 @@ def tick_findings(reading: TickReading, title: str) -> Findings:
     )
 
 
+def _check_file_names(reading: TickReading) -> None:
+    """Raise TapeError if files of several symbols would be played as one: their names say it."""
+    symbols, files = reading.recipe.symbols, reading.of_one_symbol
+    named = {file: [s for s in symbols if _is_named(s, Path(file).name)] for file in files}
+    first = next((file for file in files if named[file]), None)
+    other = next((file for file in files if first and named[file] != named[first]), None)
+    if first and other:
+        raise TapeError(
+            f"{other}: has no symbol, and would be played as the same one as {first}, whose name "
+            "says its symbol: play files of one symbol, or with a query: SELECT "
+            "parse_filename(filename, true) AS symbol, … FROM read_csv('…/*.csv', filename = true)"
+        )
+
+
+def _is_named(symbol: str, name: str) -> bool:
+    pattern = f"(?<![a-z0-9]){re.escape(symbol.casefold())}(?![a-z0-9])"
+    return bool(re.search(pattern, name.casefold()))
+
+
 _SORT = 'time_order = "sort" plays them by time'
 
 
@@ -61,14 +86,14 @@ def _order_warnings(tally: TickTally, found: dict[str, SymbolFindings]) -> list[
     warnings = []
     if tally.backward and not tally.backward_in_symbol:
         warnings.append(
-            f"grouped by symbol: the times of each symbol are in order, and run backwards "
-            f"{tally.backward:,} times where the symbol changes; {_SORT}, interleaved"
+            "grouped by symbol: the times of each symbol are in order, and run backwards "
+            f"{plural(tally.backward, 'time')} where the symbol changes; {_SORT}, interleaved"
         )
     elif tally.backward:
-        newest = " (newest first)" if 2 * tally.backward > tally.timed else ""
+        newest = " (newest first)" if 2 * tally.backward >= tally.timed else ""
         warnings.append(
-            f"times run backwards{newest}: {plural(tally.backward, 'tick')} of {tally.timed:,} "
-            f"are earlier than the one before; {_SORT}, oldest first"
+            f"times run backwards{newest}: {plural(tally.backward, 'time')} in {tally.timed:,} "
+            f"ticks, to an earlier one than before; {_SORT}, oldest first"
         )
     elif not tally.timed and tally.runs == len(found) > 1 and tally.count >= 2 * len(found):
         warnings.append(

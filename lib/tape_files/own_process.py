@@ -56,6 +56,15 @@ def prepare_apart(recipe: Recipe, directory: Path, on_progress: OnProgress) -> N
         receiver.close()
 
 
+def defect_text(recipe: Recipe, error: Exception) -> str:
+    """Return the one line that people get of a defect of the reading."""
+    title = recipe.path or "the query"
+    if isinstance(error, MemoryError):
+        return f"{title}: there is not enough memory to prepare it"
+    where = innermost(frames_of(error))
+    return f"{title}: cannot be prepared: {error_text(error)} ({where})"
+
+
 def _next(receiver: Connection) -> tuple[str, float] | str | None:
     """Return progress, the text of a TapeError, or None at the end."""
     message: tuple[str, float] | str | None = receiver.recv()
@@ -74,10 +83,7 @@ def _work(recipe: Recipe, directory: Path, sender: Connection, parent_pid: int) 
         prepare(recipe, directory, lambda what, share: sender.send((what, share)))
     except TapeError as error:
         sender.send(str(error))
-    except MemoryError:
-        sender.send("there is not enough memory to prepare the tape")
-    except Exception as error:  # a defect, of which people get one line too
-        where = innermost(frames_of(error))
-        sender.send(f"the tape cannot be prepared: {error_text(error)} ({where})")
+    except Exception as error:
+        sender.send(defect_text(recipe, error))
     else:
         sender.send(None)

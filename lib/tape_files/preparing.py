@@ -9,20 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lib.tape_files.column_names import SENTIMENT_NAMES
 from lib.tape_files.oddities import tick_findings
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sentiment_reading import SentimentReading, read_sentiments
-from lib.tape_files.source import file_table, files_of, query_table
+from lib.tape_files.source import QUERY_TITLE, file_table, files_of, query_table
 from lib.tape_files.table import Table
 from lib.tape_files.tick_reading import TickReading, TickSink, read_ticks
 from lib.tape_files.time_order import TimedTicks
 from lib.tapes.prepared import About
 from lib.tapes.prepared_writer import PreparedWriter
 from lib.tapes.recipe import NewsRecipe, Recipe, TickRecipe
+from lib.tapes.source_files import source_state
 from lib.tapes.tape import TapeError
 
 MAX_QUERY_S: Final = 600.0
@@ -33,6 +31,7 @@ _SORTING_SHARE: Final = 0.3
 
 Progress = Callable[[str, float], None]
 _Reading = TypeVar("_Reading", TickReading, SentimentReading)
+_Sink = TypeVar("_Sink", bound=TickSink | PreparedWriter)
 
 
 def prepare(
@@ -48,7 +47,7 @@ def prepare(
     try:
         source = _Source(recipe, scratch, progress, max_query_s)
         if isinstance(recipe, NewsRecipe):
-            return _prepare_sentiments(source, directory)
+            return _prepare_sentiments(recipe, source, directory)
         return _prepare_ticks(recipe, source, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -58,11 +57,11 @@ def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> Abou
     reading = TickReading(recipe)
     with PreparedWriter(directory, "ticks", recipe.symbols) as writer:
         if recipe.time_order == "as-is":
-            reading = source.read_ticks(reading, _InFileOrder(writer))
+            reading = source.read(read_ticks, reading, writer)
         else:
             source.share = 1 - _SORTING_SHARE
             with TimedTicks(source.scratch / "ticks") as ticks:
-                reading = source.read_ticks(reading, ticks)
+                reading = source.read(read_ticks, reading, ticks)
                 reading.tally.restart()
                 for symbols, prices in ticks.sorted(source.tick_of_sorting):
                     reading.tally.add_again(symbols, prices)
@@ -71,33 +70,11 @@ def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> Abou
         return writer.finish(tick_findings(reading, source.title))
 
 
-def _prepare_sentiments(source: _Source, directory: Path) -> About:
+def _prepare_sentiments(recipe: NewsRecipe, source: _Source, directory: Path) -> About:
     with PreparedWriter(directory, "sentiments") as writer:
-        reading = source.read_sentiments(writer)
+        reading = source.read(read_sentiments, SentimentReading(recipe.path), writer)
         source.check_unchanged()
         return writer.finish(reading.findings(source.title, writer.length))
-
-
-class _InFileOrder:
-    """A `TickSink` that writes the ticks as they come."""
-
-    def __init__(self, writer: PreparedWriter) -> None:
-        self._writer = writer
-
-    @property
-    def length(self) -> int:
-        return self._writer.length
-
-    def add(
-        self,
-        symbols: NDArray[np.int32],
-        prices: NDArray[np.int64],
-        times: NDArray[np.int64] | None,
-    ) -> None:
-        self._writer.add_ticks(symbols, prices)
-
-    def cut_back(self, length: int) -> None:
-        self._writer.cut_back(length)
 
 
 class _Source:
@@ -107,68 +84,46 @@ class _Source:
         self, recipe: Recipe, scratch: Path, progress: Progress, max_query_s: float
     ) -> None:
         self.scratch = scratch
-        self.title = recipe.path or "the query"
+        self.title = recipe.path or QUERY_TITLE
         self.share = 1.0
         """How much of the work reading is."""
-        self._query = recipe.query
+        self._recipe = recipe
         self._lonely = SENTIMENT_NAMES[0] if isinstance(recipe, NewsRecipe) else ""
         self._files = files_of(recipe.path) if recipe.path else []
-        self._before = [_signature(path) for path in self._files]
+        self._before = source_state(recipe)
         self._progress = progress
         self._max_query_s = max_query_s
         self._done = 0
         self._most = 0.0
 
-    def read_ticks(self, reading: TickReading, sink: TickSink) -> TickReading:
-        """Append the ticks of all tables to `sink`."""
-        return self._read_all(
-            reading, sink, lambda database, table, before: read_ticks(database, table, before, sink)
-        )
-
-    def read_sentiments(self, writer: PreparedWriter) -> SentimentReading:
-        """Append the sentiments of all tables to `writer`."""
-        return self._read_all(
-            SentimentReading(),
-            writer,
-            lambda database, table, before: read_sentiments(database, table, before, writer),
-        )
-
-    def _read_all(
+    def read(
         self,
+        read_table: Callable[[SealedDatabase, Table, _Reading, _Sink], _Reading],
         reading: _Reading,
-        sink: TickSink | PreparedWriter,
-        read: Callable[[SealedDatabase, Table, _Reading], _Reading],
+        sink: _Sink,
     ) -> _Reading:
-        """Read one table after another; `read` leaves the reading that it is given as it is."""
+        """Append what all tables have to `sink`; return the reading with them."""
         try:
-            return self._read_each(reading, sink, read)
+            if self._recipe.query:
+                with self._query_table() as (database, table):
+                    return read_table(database, table, reading, sink)
+            for path in self._files:
+                mark = sink.length
+                try:
+                    with self._file_table(path) as (database, table):
+                        reading = read_table(database, table, reading, sink)
+                except StatementError as error:
+                    if not error.is_bad_row:
+                        raise
+                    sink.cut_back(mark)
+                    with self._file_table(path, is_bad_csv=True) as (database, table):
+                        reading = read_table(database, table, reading, sink)
+                self._done += 1
         except TapeError as error:
-            text = str(error)
-            if self._query and not text.startswith(self.title):
-                raise TapeError(f"{self.title}: {text}") from None
+            self.check_unchanged()
+            if self._recipe.query and not str(error).startswith(self.title):
+                raise TapeError(f"{self.title}: {error}") from None
             raise
-
-    def _read_each(
-        self,
-        reading: _Reading,
-        sink: TickSink | PreparedWriter,
-        read: Callable[[SealedDatabase, Table, _Reading], _Reading],
-    ) -> _Reading:
-        if self._query:
-            with self._query_table() as (database, table):
-                return read(database, table, reading)
-        for path in self._files:
-            mark = sink.length
-            try:
-                with self._file_table(path) as (database, table):
-                    reading = read(database, table, reading)
-            except StatementError as error:
-                if not error.is_bad_row:
-                    raise
-                sink.cut_back(mark)
-                with self._file_table(path, is_bad_csv=True) as (database, table):
-                    reading = read(database, table, reading)
-            self._done += 1
         return reading
 
     def tick_of_sorting(self, share: float) -> None:
@@ -177,9 +132,8 @@ class _Source:
 
     def check_unchanged(self) -> None:
         """Raise TapeError if a file is not the one whose beginning was read."""
-        for path, before in zip(self._files, self._before, strict=True):
-            if _signature(path) != before:
-                raise TapeError(f"{path}: has changed while it was read: try again")
+        if source_state(self._recipe) != self._before:
+            raise TapeError(f"{self.title}: has changed while it was read: try again")
 
     @contextmanager
     def _file_table(
@@ -208,18 +162,10 @@ class _Source:
                 )
             self._progress("running the query", min(share, 1.0) * self.share)
 
-        with query_table(self._query, self.scratch, tick) as found:
+        with query_table(self._recipe.query, self.scratch, tick) as found:
             yield found
 
     def _tick(self, share: float) -> None:
         done = (self._done + min(max(share, 0.0), 1.0)) / len(self._files)
         self._most = max(self._most, done)  # a file that is read again does not go back
         self._progress("reading", self._most * self.share)
-
-
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ino

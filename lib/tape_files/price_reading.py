@@ -70,6 +70,8 @@ def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
     text = column.text_sql
     plain = number_sql(form, text) if form else text
     units = f"TRY_CAST({plain} AS {_UNITS})"
+    if not form:  # DuckDB reads 1_000 as a number
+        units = f"CASE WHEN NOT contains({plain}, '_') THEN {units} END"
     missing = ", ".join(map(quoted_text, MISSING))
     # Few cells have an exponent or more than 8 decimals, and these are the cheapest tests for that.
     is_simple = (

@@ -6,13 +6,9 @@ thread of their own, so that the caller can look at the time and stop them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import duckdb
@@ -29,6 +25,8 @@ BUFFER: Final = "32MB"
 """How much of a result is computed before it is asked for."""
 TICK_S: Final = 0.2
 """How often the caller's `tick` is called while a statement runs."""
+INTERRUPT_S: Final = 0.02
+"""How often a statement that is to end is interrupted."""
 
 _BAD_ROW: Final = "CSV Error on Line"
 
@@ -85,12 +83,7 @@ class SealedDatabase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._worker.shutdown()
         self._connection.close()
 
@@ -129,11 +122,9 @@ class SealedDatabase:
 
     def _wait(self, future: Future[_Result]) -> _Result:
         try:
-            while True:
-                try:
-                    return future.result(TICK_S)
-                except FutureTimeoutError:
-                    self._tick(max(self._connection.query_progress(), 0.0) / 100)
+            while not wait([future], TICK_S).done:
+                self._tick(max(self._connection.query_progress(), 0.0) / 100)
+            return future.result()
         except (duckdb.Error, StreamError) as error:
             raise StatementError(one_line(str(error))) from None
         except BaseException:
@@ -144,9 +135,7 @@ class SealedDatabase:
         """End what runs. A statement may not have begun, so it is interrupted repeatedly."""
         while not future.done():
             self._connection.interrupt()
-            with suppress(BaseException):
-                future.exception(TICK_S / 10)
-            time.sleep(0)
+            wait([future], INTERRUPT_S)
 
 
 def quoted_text(text: str) -> str:

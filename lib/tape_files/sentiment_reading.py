@@ -10,19 +10,15 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from lib.tape_files.arrow_stream import Numbers
-from lib.tape_files.column_names import SENTIMENT_NAMES, plain_name
-from lib.tape_files.lines import place_of
-from lib.tape_files.listing import listed, quoted
-from lib.tape_files.number_format import (
-    currency_sql,
-    find_number_format,
-    number_sql,
-    shape_sql,
-)
-from lib.tape_files.sealed import SealedDatabase, quoted_name
+from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_name
+from lib.tape_files.column_numbers import number_form_of_all
+from lib.tape_files.listing import listed, plural, quoted
+from lib.tape_files.number_format import PLAIN, number_sql
+from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
-from lib.tape_files.table import Table
+from lib.tape_files.table import Table, no_rows
+from lib.tape_files.time_columns import find_time, time_sql
 from lib.tapes.findings import Findings
 from lib.tapes.prepared_writer import PreparedWriter
 from lib.tapes.tape import TapeError
@@ -30,6 +26,12 @@ from lib.tapes.tape import TapeError
 HIGHEST: Final = 100
 MAX_ODD_SHARE: Final = 0.05
 """The largest share of numbers that may be outside the scale, or not whole: those are skipped."""
+_WORDS: Final = {
+    **dict.fromkeys(["positive", "pos", "bullish", "buy"], 75),
+    **dict.fromkeys(["neutral", "neu", "hold", "mixed"], 50),
+    **dict.fromkeys(["negative", "neg", "bearish", "sell"], 25),
+}
+"""Words for sentiments, and what a query could make of them."""
 _UNITS: Final = "DECIMAL(38, 8)"
 _SCALES: Final = (  # the lowest and the highest number, and what makes 0 to 100 of them
     ("-1 to 1", -1, 1, "({} + 1) * 50"),
@@ -45,6 +47,8 @@ _SCALES: Final = (  # the lowest and the highest number, and what makes 0 to 100
 class SentimentReading:
     """What the tables had, up to now."""
 
+    path: str
+    """Of the recipe: a file or a pattern; "" for a query."""
     recognised: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skips: Skips = field(default_factory=Skips)
@@ -52,7 +56,7 @@ class SentimentReading:
 
     def findings(self, title: str, length: int) -> Findings:
         """Return the findings. Raises TapeError if there is no sentiment."""
-        warnings = [*self.warnings, *self.skips.warnings(self.rows, "row")]
+        warnings = [*dict.fromkeys(self.warnings), *self.skips.warnings(self.rows, "row")]
         if not length:
             raise TapeError(
                 "; ".join([f"{title}: has no sentiment from 0 to {HIGHEST}", *warnings])
@@ -73,20 +77,54 @@ def read_sentiments(
     """
     reading = copy.deepcopy(reading)
     try:
-        number = _sentiment_column(table)
-        column = table.columns[number]
-        cell = _number_sql(database, table, number)
-        numbers = _numbers_of(database, table, cell)
-        _check_scale(table, number, numbers)
-        reading.warnings += _scale_warnings(numbers, column.name)
+        if not table.head:
+            raise TapeError(no_rows(table))
+        column = _find_column(database, table, reading.path)
+        _check_scale(column, _numbers_of(database, table, column), reading)
+        reading.warnings += _symbol_warnings(table)
+        reading.warnings += _order_warnings(database, table)
         reading.recognised += [
             *table.recognised,
             f"a sentiment a row, from the column {column.name}",
         ]
-        _write(database, table, number, cell, reading, writer)
+        _write(database, table, column, reading, writer)
         return reading
     except TapeError as error:
         raise type(error)(f"{table.title}: {error}") from None
+
+
+class _SentimentColumn(NamedTuple):
+    """The column of the sentiments."""
+
+    number: int
+    name: str
+    """As a message shows it."""
+    cell: str
+    """SQL of an exact number, NULL if it is none."""
+    query_value: str
+    """The same in a query over the file."""
+    label: str
+    """The query that maps a column of words beside it, which may be the sentiments; "" for none."""
+
+
+def _find_column(database: SealedDatabase, table: Table, path: str) -> _SentimentColumn:
+    number = _sentiment_column(table)
+    column, name = table.columns[number], _query_name(table, number)
+    shown = quoted(column.name)
+    worded = [n for n in range(len(table.columns)) if _has_words(table, n)]
+    label = _query_of_words(table, worded[0], path) if worded else ""
+    if column.kind.is_number:
+        cell = f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {_UNITS})"
+        return _SentimentColumn(number, shown, cell, name, label)
+    if number in worded:
+        raise TapeError(f"{shown} has words. {_query_of_words(table, number, path)}")
+    form = number_form_of_all(database, table, [number])
+    value = name
+    if form != PLAIN:
+        bare = f"replace({name}, {quoted_text(form.thousands)}, '')" if form.thousands else name
+        value = f"CAST(replace({bare}, '{form.decimal}', '.') AS {_UNITS})"
+    cell = f"TRY_CAST({number_sql(form, column.text_sql)} AS {_UNITS})"
+    return _SentimentColumn(number, shown, cell, value, label)
 
 
 def _sentiment_column(table: Table) -> int:
@@ -105,24 +143,23 @@ def _sentiment_column(table: Table) -> int:
     )
 
 
-def _number_sql(database: SealedDatabase, table: Table, number: int) -> str:
-    """Return the SQL for a sentiment as an exact number, NULL if it is none."""
-    column = table.columns[number]
-    if column.kind.is_number:
-        return f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {_UNITS})"
-    text = column.text_sql
-    counts = {
-        (shape, currency): count
-        for shape, currency, count in database.rows(
-            f"SELECT {shape_sql(text)} AS shape, {currency_sql(text)} AS currency, count(*) "
-            f"FROM {table.sql} GROUP BY shape, currency"
-        )
-    }
-    try:
-        form = find_number_format(counts)
-    except ValueError as error:
-        raise TapeError(f"the column {quoted(column.name)} {error}") from None
-    return f"TRY_CAST({number_sql(form, text)} AS {_UNITS})"
+def _query_name(table: Table, number: int) -> str:
+    name = table.columns[number].names[-1].strip()
+    if name.isidentifier():
+        return name
+    return quoted_name(name) if name else "column0"
+
+
+def _has_words(table: Table, number: int) -> bool:
+    """Whether a column has words for sentiments."""
+    cells = {cell.strip().casefold() for cell in table.cells(number)} - {""}
+    return bool(cells) and cells.issubset(_WORDS)
+
+
+def _query_of_words(table: Table, number: int, path: str) -> str:
+    words = sorted({cell.strip().casefold() for cell in table.cells(number)} - {""})
+    cases = " ".join(f"WHEN '{word}' THEN {_WORDS[word]}" for word in words)
+    return _query(f"CASE lower(trim({_query_name(table, number)})) {cases} END", path)
 
 
 class _Numbers(NamedTuple):
@@ -137,76 +174,99 @@ class _Numbers(NamedTuple):
     """How many are not 0 to HIGHEST."""
 
 
-def _numbers_of(database: SealedDatabase, table: Table, cell: str) -> _Numbers:
-    row = database.rows(
+def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Numbers:
+    cells = (
+        f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false)"
+    )
+    (row,) = database.rows(
         "SELECT count(v), coalesce(min(v), 0), coalesce(max(v), 0), count_if(v <> trunc(v)), "
-        f"count_if(v < 0 OR v > {HIGHEST}) FROM "
-        f"(SELECT {cell} AS v FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false))"
-    )[0]
+        f"count_if(v < 0 OR v > {HIGHEST}) FROM ({cells})"
+    )
     return _Numbers(*row)
 
 
-def _check_scale(table: Table, number: int, numbers: _Numbers) -> None:
+def _check_scale(column: _SentimentColumn, numbers: _Numbers, reading: SentimentReading) -> None:
     """Raise TapeError, with the query that maps them, if the numbers are not 0 to HIGHEST."""
     few = MAX_ODD_SHARE * numbers.total
     is_small = numbers.high <= 10 and numbers.fractions > few
     is_unit = 0 < numbers.high <= 1 and numbers.low >= -1
+    low, high = (f"{number.normalize():f}" for number in (numbers.low, numbers.high))
     if numbers.outside <= few and numbers.fractions <= few and not is_small and not is_unit:
+        if 1 < numbers.high <= 10 and numbers.total > 1:
+            reading.warnings.append(
+                f"all numbers in {column.name} are at most {high}: if their scale is 0 to 10, "
+                "multiply them by 10 in a news_query"
+            )
         return
-    column = table.columns[number]
-    says = (
-        f"the numbers in {quoted(column.name)} are {numbers.low.normalize():f} to "
-        f"{numbers.high.normalize():f}"
-    )
-    name = column.names[-1].strip()
-    if not name.isidentifier():
-        name = quoted_name(name) if name else "column0"
-    file = table.title if table.text else "FILE"
-    for scale, low, high, formula in _SCALES:
-        if low <= numbers.low and numbers.high <= high and (low < 0) == (numbers.low < 0):
-            mapped = f"round({formula.format(name)})"
+    says, value = f"the numbers in {column.name} are {low} to {high}", column.query_value
+    if column.label:
+        raise TapeError(f"{says}, and may say how sure the words beside them are. {column.label}")
+    for scale, lowest, highest, formula in _SCALES:
+        if lowest <= numbers.low and numbers.high <= highest and (lowest < 0) == (numbers.low < 0):
             raise TapeError(
-                f"{says}: a scale of {scale}, and not 0 to {HIGHEST}. {_query(mapped, file)}"
+                f"{says}: a scale of {scale}, and not 0 to {HIGHEST}. "
+                f"{_query(f'round({formula.format(value)})', reading.path)}"
             )
     if numbers.outside > few:
-        mapped = f"round(100 * {name} / {numbers.high.normalize():f})"
         raise TapeError(
-            f"{says}, and not 0 to {HIGHEST}. If 0 is the lowest: {_query(mapped, file)}"
+            f"{says}, and not 0 to {HIGHEST}. "
+            f"{_query(f'round(100 * {value} / {high})', reading.path)} if 0 is the lowest"
         )
     raise TapeError(
-        f"{numbers.fractions:,} of {numbers.total:,} numbers in {quoted(column.name)} are not "
-        f"whole. {_query(f'round({name})', file)}"
+        f"{numbers.fractions:,} of {numbers.total:,} numbers in {column.name} are not whole. "
+        f"{_query(f'round({value})', reading.path)}"
     )
 
 
-def _query(mapped: str, file: str) -> str:
-    return f'Map it: news_query = """SELECT {mapped} AS sentiment FROM \'{file}\'"""'
+def _query(mapped: str, path: str) -> str:
+    file = quoted_text(path or "FILE")
+    return f'Map it: news_query = """SELECT {mapped} AS sentiment FROM {file}"""'
 
 
-def _scale_warnings(numbers: _Numbers, name: str) -> list[str]:
-    if 1 < numbers.high <= 10 and numbers.total > 1:
-        return [
-            f"all numbers in {quoted(name)} are at most {numbers.high.normalize():f}: if their "
-            "scale is 0 to 10, multiply them by 10 in a news_query"
-        ]
+def _symbol_warnings(table: Table) -> list[str]:
+    for number, column in enumerate(table.columns):
+        symbols = {cell.strip() for cell in table.cells(number)}
+        if plain_name(column.name) in SYMBOL_NAMES and len(symbols) > 1:
+            return [
+                f"{quoted(column.name)} has several symbols ({listed(sorted(symbols))}), and each "
+                "sentiment is for the whole market"
+            ]
     return []
+
+
+def _order_warnings(database: SealedDatabase, table: Table) -> list[str]:
+    time, _ = find_time(table)
+    if time is None:
+        return []
+    last, backward = np.iinfo(np.int64).min, 0
+    for (times,) in database.stream(
+        f"SELECT {time_sql(table, time)} AS v0 FROM {table.sql}", table.rows
+    ):
+        assert isinstance(times, Numbers)
+        moments = np.concatenate(([last], times.values[times.present]))
+        backward += int(np.count_nonzero(moments[1:] < moments[:-1]))
+        last = moments[-1]
+    if not backward:
+        return []
+    return [
+        f"times run backwards {plural(backward, 'time')}: a news_query with ORDER BY sorts them"
+    ]
 
 
 def _write(
     database: SealedDatabase,
     table: Table,
-    number: int,
-    cell: str,
+    column: _SentimentColumn,
     reading: SentimentReading,
     writer: PreparedWriter,
 ) -> None:
     """Write the sentiments of all rows, and count those that have none."""
-    name = quoted(table.columns[number].name)
-    is_cut = table.last_row_cells is not None and number >= table.last_row_cells - 1
+    name, cut_cells = column.name, table.last_row_cells
+    is_cut = cut_cells is not None and column.number >= cut_cells - 1
     sql = (
         f"SELECT coalesce(TRY_CAST(v AS INTEGER), -1), CAST(coalesce(v <> trunc(v), false) AS "
         f"UTINYINT), CAST(coalesce({table.misfit_sql}, false) AS UTINYINT) "
-        f"FROM (SELECT *, {cell} AS v FROM {table.sql})"
+        f"FROM (SELECT *, {column.cell} AS v FROM {table.sql})"
     )
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
     first = reading.rows
@@ -229,14 +289,7 @@ def _write(
         good = inside.copy()
         for reason, where in reasons:
             good &= ~where
-            if where.any():
-                bad = np.flatnonzero(where)
-                place = (
-                    ""
-                    if reason in reading.skips.counts
-                    else place_of(table.text, row + int(bad[0]))
-                )
-                reading.skips.add(reason, len(bad), place)
+            reading.skips.add(reason, np.flatnonzero(where) + row, table, reading.path)
         writer.add_sentiments(values.values[good].astype(np.uint8))
         if writer.length > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} sentiments: play it in parts")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.tape_files.lines import place_of
 from lib.tape_files.listing import percent, plural
+from lib.tape_files.table import Table
 
 MAX_REASONS: Final = 20
 """How many reasons are kept; they come from a fixed set, times the columns of a wide file."""
@@ -25,12 +30,17 @@ class Skips:
         """How many rows (of a wide file: cells) are skipped."""
         return sum(self.counts.values())
 
-    def add(self, reason: str, count: int, first: str) -> None:
-        """Count rows that are skipped for a reason; `first` is kept if it is the first."""
+    def add(self, reason: str, rows: NDArray[np.int64], table: Table, path: str) -> None:
+        """Count rows (from 0) of a table that are skipped; `path` is what is played."""
+        if not len(rows):
+            return
         if reason not in self.counts and len(self.counts) >= MAX_REASONS:
             reason = _OTHER_REASONS
-        self.counts[reason] = self.counts.get(reason, 0) + count
-        self.first.setdefault(reason, first)
+        self.counts[reason] = self.counts.get(reason, 0) + len(rows)
+        if reason not in self.first:
+            place = place_of(table.text, int(rows[0]))
+            is_of_several = path not in ("", table.title)
+            self.first[reason] = f"{table.title}, {place}" if is_of_several else place
 
     def warnings(self, of: int, noun: str) -> list[str]:
         """Return one line for each reason; `of` is how many rows or cells there are."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from glob import glob
+from glob import glob, has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from lib.tape_files.dialect import DELIMITERS, Dialect, find_dialect
-from lib.tape_files.file_kind import HEAD_BYTES, FileKind, file_kind, refuse_strange, unpacked_head
-from lib.tape_files.listing import plural
+from lib.tape_files.file_kind import FileKind, file_kind
+from lib.tape_files.listing import listed, plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
-from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.sealed import SealedDatabase, StatementError, quoted_name, quoted_text
 from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
+from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
 
 MAX_TAPE_ROWS: Final = 250_000_000
@@ -30,7 +33,10 @@ MAX_LINE_BYTES: Final = 2**20
 MAX_EXTRA_CELLS: Final = 64
 """How many cells more than the header has a row may have, for DuckDB to read it."""
 _NO_DELIMITER: Final = "\x1f"
+QUERY_TITLE: Final = "the query"
+"""The title of the table that a query gives."""
 REPAIRED: Final = "repaired.csv"
+_LINK: Final = "file"
 _STAGED: Final = "tape"
 _DELIMITER_NAMES: Final = {
     ",": "commas",
@@ -44,7 +50,7 @@ _QUOTE_THEM: Final = (
     ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
     "with a point for decimals"
 )
-_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
+_CLOSED: Final = re.compile('Cannot access file "(.*?)" - file system operations are disabled')
 
 Tick = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
@@ -52,37 +58,40 @@ Tick = Callable[[float], None]
 
 def files_of(path: str) -> list[Path]:
     """Return the file, or those of a pattern by name. Raises TapeError if there is none."""
-    if Path(path).exists() or not any(sign in path for sign in "*?["):
+    # Path.exists raises for a name that is too long, or in a directory without permission.
+    if os.path.exists(path) or not has_magic(path):  # noqa: PTH110
         return [Path(path)]
     found = sorted(glob(path, recursive=True))  # noqa: PTH207
     if not found:
-        raise TapeError(f"{path}: there is no such file")
+        raise TapeError(f"{path}: there is no such file, or no permission to list its directory")
     if len(found) > MAX_FILES:
-        raise TapeError(f"{path}: means {len(found)} files, and at most {MAX_FILES} are read")
+        raise TapeError(
+            f"{path}: means {len(found):,} files, and at most {MAX_FILES:,} are read: join some "
+            "(those of a recording with python -m lib.tapes record --join)"
+        )
     return [Path(name) for name in found]
-
-
-def files_in_query(query: str) -> list[str]:
-    """Return the literals of a query that name an existing file, or a pattern of some."""
-    literals = {first or second for first, second in _LITERAL.findall(query)}
-    return sorted(text for text in literals if text and _has_files(text))
-
-
-def _has_files(text: str) -> bool:
-    try:
-        return Path(text).is_file() or any(Path(name).is_file() for name in glob(text))  # noqa: PTH207
-    except (OSError, ValueError):
-        return False
 
 
 @contextmanager
 def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
     """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
-    patterns = files_in_query(query)
-    files = {str(Path(name).absolute()) for text in patterns for name in [text, *glob(text)]}  # noqa: PTH207
-    with SealedDatabase(sorted({*patterns, *files}), scratch, tick) as database:
+    named = files_in_query(query)
+    files = {str(file) for found in named.values() for file in found}
+    with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
+        try:
+            names = [row[0] for row in database.rows(f"DESCRIBE {query}")]
+        except StatementError as error:
+            if closed := _CLOSED.search(str(error)):
+                raise TapeError(
+                    f"cannot read {closed[1]}: a query reads the files that it names between "
+                    "quotes and that are there (a relative name: from the project's root), and "
+                    "nothing else"
+                ) from None
+            raise
+        if doubled := [name for name, count in Counter(names).items() if count > 1]:
+            raise TapeError(f"has more than one column {listed(doubled)}: give each its own name")
         database.rows(
             f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
             f"LIMIT {MAX_TAPE_ROWS + 1}"
@@ -90,7 +99,7 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
         rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
         if rows > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")
-        yield database, _typed(database, "the query", _STAGED, [f"SQL, {plural(rows, 'row')}"])
+        yield database, _typed(database, QUERY_TITLE, _STAGED, [f"SQL, {plural(rows, 'row')}"])
 
 
 @contextmanager
@@ -102,13 +111,23 @@ def file_table(
     `lonely` is the name of the only column of a CSV file without a header; "" refuses such a file.
     With `is_bad_csv`, DuckDB has stopped at a row of it: it is read row by row first, in Python.
     """
-    refuse_strange(path)
-    with path.open("rb") as file:
-        kind = file_kind(unpacked_head(file.read(HEAD_BYTES)))
+    kind = file_kind(path)
+    source = path
+    if has_magic(str(path)):  # DuckDB would take the name for a pattern
+        source = scratch / _LINK
+        source.unlink(missing_ok=True)
+        source.symlink_to(path)
     if kind is FileKind.PARQUET:
-        with SealedDatabase([str(path)], scratch, tick) as database:
-            sql = f"read_parquet({quoted_text(str(path))})"
-            yield database, _typed(database, str(path), sql, ["Parquet"])
+        with SealedDatabase([str(source)], scratch, tick) as database:
+            sql = f"read_parquet({quoted_text(str(source))})"
+            try:
+                table = _typed(database, str(path), sql, ["Parquet"])
+            except StatementError as error:
+                raise TapeError(
+                    f"{path}: is Parquet, and damaged or cut off ({error}): download or write it "
+                    "again"
+                ) from None
+            yield database, table
         return
     size, done = path.stat().st_size, 0
 
@@ -118,6 +137,8 @@ def file_table(
         tick(min(done / (4 * size), 1.0))
 
     text = plain_text(path, scratch, on_bytes)
+    if text.path == path:
+        text = text._replace(path=source)
     readable = [str(text.path), str(scratch / REPAIRED)]
     with SealedDatabase(readable, scratch, tick) as database:
         try:
@@ -129,7 +150,7 @@ def file_table(
                     _csv_table(database, path, text, scratch, lonely, tick if is_bad_csv else None),
                 )
         finally:
-            if text.is_temporary:
+            if text.path != path:
                 text.path.unlink(missing_ok=True)
 
 
@@ -293,7 +314,7 @@ def _json_cell(key: str) -> str:
     pattern = re.escape(quoted) + r'\s*:\s*"?(-?[0-9][0-9.eE+\-]*)'
     written = f"regexp_extract(line, {quoted_text(pattern)}, 1)"
     return (
-        f"CASE WHEN NOT is_valid THEN NULL WHEN strlen({value}) >= 15 "
-        f"AND TRY_CAST({written} AS DOUBLE) = TRY_CAST({value} AS DOUBLE) THEN {written} "
+        f"CASE WHEN NOT is_valid THEN NULL WHEN (strlen({value}) >= 15 OR position('.' IN {value}) "
+        f"> 8) AND TRY_CAST({written} AS DOUBLE) = TRY_CAST({value} AS DOUBLE) THEN {written} "
         f"ELSE {value} END"
     )

@@ -18,7 +18,7 @@ class SymbolPlan(NamedTuple):
     """Indices are those of the configured symbols."""
 
     index_of: dict[str, int]
-    """By the spelling in the file: of the symbols that are played."""
+    """By the spelling in the file: of the symbols that are played; empty if there is none."""
     whole: int | None
     """What all rows are played as, whatever their symbol column says; None if it counts."""
     others: dict[str, int]
@@ -50,9 +50,9 @@ def plan_symbols(
         return SymbolPlan({}, recipe.symbols.index(name), {}, [])
     match = match_symbols(found, recipe.symbols)
     names = {name.strip() for name in found if name.strip()}
-    where = _where(table, layout)
+    where = where_symbols_are(table, layout)
     if len(names) == 1 and recipe.symbol:
-        return _play_one(names.pop(), match.index_of, where, recipe)
+        return _play_one(found, match.index_of, where, recipe)
     warnings = []
     if recipe.symbol and not layout.is_wide:
         if not (match.index_of and _is_named_symbol(table, layout)):
@@ -61,18 +61,15 @@ def plan_symbols(
                 f"as {quoted(recipe.symbol)}: leave symbol empty, and each is played as what it is"
             )
         warnings.append(f"symbol {quoted(recipe.symbol)} is not used: {where} has the symbols")
-    if not match.index_of:
-        raise TapeError(
-            f"{where} has {counted(match.others) or 'no symbol'}, and none of the configured "
-            f"symbols {listed(recipe.symbols)}: configure those that are to be played"
-            + (", or set symbol for a file of one" if len(names) == 1 else "")
-        )
     return SymbolPlan(match.index_of, None, match.others, warnings)
 
 
-def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRecipe) -> SymbolPlan:
+def _play_one(
+    found: Mapping[str, int], index_of: Mapping[str, int], where: str, recipe: TickRecipe
+) -> SymbolPlan:
     """Return the plan for a file of one symbol, where the settings say one."""
     wanted = recipe.symbols.index(recipe.symbol)
+    name = next(spelling.strip() for spelling in found if spelling.strip())
     played = set(index_of.values())
     if played and played != {wanted}:
         raise TapeError(
@@ -82,7 +79,7 @@ def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRe
     warnings = []
     if not played:
         warnings.append(f"{quoted(name)} in {where} is played as {quoted(recipe.symbol)}")
-    return SymbolPlan({name: wanted}, wanted, {}, warnings)
+    return SymbolPlan(dict.fromkeys(found, wanted), wanted, {}, warnings)
 
 
 def _is_named_symbol(table: Table, layout: Layout) -> bool:
@@ -92,7 +89,8 @@ def _is_named_symbol(table: Table, layout: Layout) -> bool:
     )
 
 
-def _where(table: Table, layout: Layout) -> str:
+def where_symbols_are(table: Table, layout: Layout) -> str:
+    """Return what a message calls the place of the symbols."""
     if layout.symbol is None:
         return "the header"
     return f"the column {quoted(table.columns[layout.symbol].name)}"

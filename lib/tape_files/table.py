@@ -6,6 +6,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lib.tape_files.listing import listed
+
 HEAD_ROWS: Final = 1000
 """How many of the first rows decide what the columns hold."""
 
@@ -67,7 +69,7 @@ class Table(NamedTuple):
     title: str
     """What a message begins with: the path of the file, or `the query`."""
     sql: str
-    """What stands after FROM. Its rows come in the order of the file."""
+    """What to select from: a table or a subquery. Its rows come in the order of the file."""
     columns: tuple[Column, ...]
     head: list[tuple[str | None, ...]]
     """The first HEAD_ROWS rows, as text."""
@@ -89,6 +91,12 @@ class Table(NamedTuple):
     def cells(self, column: int) -> list[str]:
         """Return the cells of a column in the head that are not NULL."""
         return [cell for row in self.head if (cell := row[column]) is not None]
+
+
+def no_rows(table: Table) -> str:
+    """Return the message that a table has no row, without its title."""
+    names = listed(column.name for column in table.columns)
+    return f"has no row below its header ({names})" if table.text else f"has no row ({names})"
 
 
 def kind_of(sql_type: str) -> tuple[ColumnKind, int]:

@@ -11,11 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.prices import PRICE_SCALE
 from lib.tape_files.price_reading import TOO_LARGE, Prices
 
 _FIRST_DAY, _LAST_DAY = 19_000_101, 21_001_231
 """What a number is if it is a date as YYYYMMDD."""
+_FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 2_100_000_000
+"""What a number is if it is a time in seconds since 1970, from 2001 to 2036."""
 _TAIL: Final = 4096
 """How many of the last ticks of a part usually have all of its symbols."""
 _NO_TIME: Final = np.iinfo(np.int64).min
@@ -146,8 +148,10 @@ class NumberTally:
     """Whether all are whole numbers."""
     are_dates: bool = True
     """Whether all are dates as YYYYMMDD."""
-    smallest: int = MAX_PRICE
-    """The smallest of those that can be played, in units."""
+    are_times: bool = True
+    """Whether all can be times in seconds since 1970."""
+    largest: int = 0
+    """The largest of those that can be played, in units."""
 
     def add(self, prices: Prices) -> None:
         """Count the prices of some rows."""
@@ -159,14 +163,14 @@ class NumberTally:
         self.numbers += large + len(units)
         if large:
             self.are_whole &= prices.large_are_whole
-            self.are_dates = False
+            self.are_dates = self.are_times = False
         if not len(units):
             return
-        self.smallest = min(self.smallest, int(units.min()))
+        self.largest = max(self.largest, int(units.max()))
         if self.are_whole:
             self.are_whole = not (units % PRICE_SCALE).any()
-        if self.are_dates:
-            self.are_dates = self.are_whole and _are_dates(units // PRICE_SCALE)
+        self.are_dates = self.are_dates and self.are_whole and _are_dates(units // PRICE_SCALE)
+        self.are_times = self.are_times and self.are_whole and _are_times(units // PRICE_SCALE)
 
 
 def _are_dates(numbers: NDArray[np.int64]) -> bool:
@@ -174,3 +178,7 @@ def _are_dates(numbers: NDArray[np.int64]) -> bool:
     valid = (numbers >= _FIRST_DAY) & (numbers <= _LAST_DAY)
     valid &= (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
     return bool(valid.all())
+
+
+def _are_times(numbers: NDArray[np.int64]) -> bool:
+    return bool(numbers.min() >= _FIRST_SECOND and numbers.max() <= _LAST_SECOND)

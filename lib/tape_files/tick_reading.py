@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import has_magic
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -13,17 +14,10 @@ from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Batch, Numbers, Texts
+from lib.tape_files.column_numbers import number_form_of_all, number_form_of_head
 from lib.tape_files.layout import Layout, PriceColumns, find_layout
-from lib.tape_files.lines import place_of
-from lib.tape_files.listing import listed, plural, quoted
-from lib.tape_files.number_format import (
-    PLAIN,
-    NumberFormat,
-    count_shapes,
-    currency_sql,
-    find_number_format,
-    shape_sql,
-)
+from lib.tape_files.listing import counted, listed, plural, quoted
+from lib.tape_files.number_format import PLAIN, NumberFormat
 from lib.tape_files.price_reading import (
     NO_NUMBER,
     NOT_POSITIVE,
@@ -35,12 +29,14 @@ from lib.tape_files.price_reading import (
     prices_of,
 )
 from lib.tape_files.scaled import check_numbers
-from lib.tape_files.sealed import SealedDatabase, quoted_text
+from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.second_header import refuse_second_header
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
-from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols
-from lib.tape_files.table import ColumnKind, Table
+from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols, where_symbols_are
+from lib.tape_files.table import Table, no_rows
 from lib.tape_files.tally import NumberTally, TickTally
+from lib.tape_files.time_columns import time_sql
 from lib.tapes.recipe import TickRecipe
 from lib.tapes.tape import TapeError
 
@@ -69,11 +65,12 @@ class TickSink(Protocol):
     def length(self) -> int:
         """How many there are."""
 
-    def add(
+    def add_ticks(
         self,
         symbols: NDArray[np.int32],
         prices: NDArray[np.int64],
         times: NDArray[np.int64] | None,
+        /,
     ) -> None:
         """Append some."""
 
@@ -94,9 +91,19 @@ class TickReading:
     other_symbols: dict[str, int] = field(default_factory=dict)
     recognised: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unplayed: list[str] = field(default_factory=list)
+    """Why tables have nothing to play: a message for each."""
+    of_one_symbol: list[str] = field(default_factory=list)
+    """The titles of the tables that do not say the symbol: the settings do."""
 
     def __post_init__(self) -> None:
         self.tally = TickTally(len(self.recipe.symbols))
+
+    def with_unplayed(self, why: str) -> TickReading:
+        """Return the reading with a table that has nothing to play."""
+        reading = copy.deepcopy(self)
+        reading.unplayed.append(why)
+        return reading
 
 
 def read_ticks(
@@ -108,23 +115,21 @@ def read_ticks(
     """
     try:
         if not table.head:
-            raise TapeError("has a header, and no row below it")
+            return reading.with_unplayed(f"{table.title}: {no_rows(table)}")
         layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
+        if has_magic(reading.recipe.path):
+            layout = layout.among_other_files(table)
         if layout.time is None and reading.recipe.time_order == "sort":
             raise TapeError(_cannot_sort(table, layout))
-        mark = sink.length
-        if (first := _symbols_of_head(table, layout, reading.recipe.symbols)) is not None:
-            plan = plan_symbols(table, layout, first, reading.recipe)
-            expected = None
-            if layout.symbol is not None:
-                expected = [name for name in first if name not in plan.index_of]
+        first = _symbols_of_head(table, layout, reading.recipe.symbols)
+        if first is not None:
+            mark = sink.length
             try:
-                return _read_planned(database, table, layout, plan, expected, reading, sink)
+                return _read_planned(database, table, layout, first, False, reading, sink)
             except _UnexpectedSymbolError:
                 sink.cut_back(mark)
         found = _symbols_in(database, table, layout, reading.recipe.symbols)
-        plan = plan_symbols(table, layout, found, reading.recipe)
-        return _read_planned(database, table, layout, plan, None, reading, sink)
+        return _read_planned(database, table, layout, found, True, reading, sink)
     except TapeError as error:
         raise type(error)(f"{table.title}: {error}") from None
 
@@ -133,16 +138,27 @@ def _read_planned(
     database: SealedDatabase,
     table: Table,
     layout: Layout,
-    plan: SymbolPlan,
-    expected: list[str] | None,
+    found: Mapping[str, int],
+    are_all: bool,
     reading: TickReading,
     sink: TickSink,
 ) -> TickReading:
     """Read a table whose symbols are known, and find out how its numbers are written.
 
-    `expected` are the other symbols of its first rows, if only those are known: any further one
+    `found` is how many rows each symbol has, of the first rows unless `are_all`: then a further one
     raises _UnexpectedSymbolError.
     """
+    plan = plan_symbols(table, layout, found, reading.recipe)
+    if not plan.index_of and plan.whole is None:
+        return reading.with_unplayed(
+            f"{table.title}: {where_symbols_are(table, layout)} has "
+            f"{counted(plan.others) or 'no symbol'}, and none of the configured symbols "
+            f"{listed(reading.recipe.symbols)}: configure those that are to be played"
+            + (", or set symbol for a file of one" if len(plan.others) == 1 else "")
+        )
+    expected = None
+    if layout.symbol is not None and not are_all:
+        expected = [name for name in found if name not in plan.index_of]
     prices = [_PlayedPrice.of(price, layout, plan) for price in layout.prices]
     played = [price for price in prices if price is not None]
     columns = [number for price in played for number in price.columns]
@@ -153,10 +169,12 @@ def _read_planned(
             table, layout, plan, expected, played, form, copy.deepcopy(reading), sink
         )
 
-    if (form := number_form(table, columns)) is not None:
+    if (form := number_form_of_head(table, columns)) is not None:
         attempt = reader(form)
         if not attempt.read(database):
             return attempt.finish()
+    if table.text:
+        refuse_second_header(database, table, columns)
     better = number_form_of_all(database, table, columns)
     if better != form:  # some cells are written otherwise than the first ones
         sink.cut_back(mark)
@@ -167,9 +185,8 @@ def _read_planned(
 
 def _cannot_sort(table: Table, layout: Layout) -> str:
     what = (
-        f"the times in {layout.unclear_time} are not understood"
-        if layout.unclear_time
-        else f"no column is a time ({listed(column.name for column in table.columns)})"
+        layout.unclear_time
+        or f"no column is a time ({listed(column.name for column in table.columns)})"
     )
     return f'cannot be sorted by time (time_order = "sort"): {what}'
 
@@ -226,74 +243,37 @@ class _PlayedPrice(NamedTuple):
         return None if index is None else cls(price.columns, index)
 
 
-def number_form(table: Table, columns: list[int]) -> NumberFormat | None:
-    """Return how numbers are written, by the first rows; None if those do not say it."""
-    cells = [
-        cell
-        for number in columns
-        if table.columns[number].kind is ColumnKind.TEXT
-        for cell in table.cells(number)
-    ]
-    if not cells and all(table.columns[number].kind is not ColumnKind.TEXT for number in columns):
-        return PLAIN
-    try:
-        return find_number_format(count_shapes(cells))
-    except ValueError:
-        return None
-
-
-def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int]) -> NumberFormat:
-    """Return how numbers are written, by all rows. Raises TapeError if it cannot be said."""
-    counts: Counter[tuple[str, str]] = Counter()
-    texts = [table.columns[n] for n in columns if table.columns[n].kind is ColumnKind.TEXT]
-    for column in texts:
-        for shape, currency, count in database.rows(
-            f"SELECT {shape_sql(column.sql)} AS shape, {currency_sql(column.sql)} AS currency, "
-            f"count(*) FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false) "
-            "GROUP BY shape, currency"
-        ):
-            counts[shape, currency] += count
-    try:
-        return find_number_format(counts)
-    except ValueError as error:
-        names = listed(column.name for column in texts)
-        raise TapeError(f"the column {names} {error}") from None
-
-
+@dataclass
 class _TableReader:
     """One way through the rows of a table."""
 
-    def __init__(
-        self,
-        table: Table,
-        layout: Layout,
-        plan: SymbolPlan,
-        expected: list[str] | None,
-        prices: list[_PlayedPrice],
-        form: NumberFormat,
-        reading: TickReading,
-        sink: TickSink,
-    ) -> None:
-        self._table = table
-        self._layout = layout
-        self._plan = plan
-        self._expected = expected
-        self._others = dict.fromkeys(expected, 0) if expected is not None else plan.others
-        self._prices = prices
-        self._form = form
-        self._reading = reading
-        self._sink = sink
-        self._numbers = NumberTally()
-        self._rows = 0
-        self._misfits = 0
-        self._bad = 0
-        """How many cells are neither numbers nor missing."""
+    table: Table
+    layout: Layout
+    plan: SymbolPlan
+    expected: list[str] | None
+    prices: list[_PlayedPrice]
+    form: NumberFormat
+    reading: TickReading
+    sink: TickSink
+    others: dict[str, int] = field(init=False)
+    """How many rows the symbols have that are not played."""
+    numbers: NumberTally = field(default_factory=NumberTally)
+    rows: int = 0
+    misfits: int = 0
+    crossed: int = 0
+    """How many quotes have a bid above the ask."""
+    bad: int = 0
+    """How many cells are neither numbers nor missing."""
+
+    def __post_init__(self) -> None:
+        is_known = self.expected is None
+        self.others = self.plan.others if is_known else dict.fromkeys(self.expected or (), 0)
 
     def read(self, database: SealedDatabase) -> int:
         """Read all rows. Return how many cells are neither numbers nor missing."""
         waiting: Batch | None = None
         for batch in database.stream(
-            f"SELECT {self._columns()} FROM {self._table.sql}", self._table.rows
+            f"SELECT {self._columns()} FROM {self.table.sql}", self.table.rows
         ):
             if waiting is not None:
                 self._add(waiting, len(waiting[0].present))
@@ -302,64 +282,86 @@ class _TableReader:
             rows = len(waiting[0].present)
             self._add(waiting, rows - 1 if self._is_cut() else rows)
         if self._is_cut():
-            self._rows += 1
-            self._skip(CUT, np.array([self._rows - 1]))
-        return self._bad
+            self._skip(CUT, np.array([0]))
+            self.rows += 1
+        return self.bad
 
     def finish(self) -> TickReading:
         """Return the reading with this table in it. Raises TapeError if it cannot be trusted."""
-        reading, layout = self._reading, self._layout
-        if self._misfits > max(1, MAX_MISFIT_SHARE * self._rows):
+        reading, layout = self.reading, self.layout
+        if self.misfits > max(1, MAX_MISFIT_SHARE * self.rows):
             raise TapeError(self._too_many_misfits())
-        names = listed(self._table.columns[n].name for p in self._prices for n in p.columns)
-        reading.warnings += check_numbers(self._numbers, names)
-        reading.warnings += self._plan.warnings
+        names = listed(self.table.columns[n].name for p in self.prices for n in p.columns)
+        reading.warnings += check_numbers(self.numbers, names, self._multiplied)
+        reading.warnings += self.plan.warnings
         if layout.unclear_time:
+            reading.warnings.append(f"{layout.unclear_time}: the order is not checked")
+        if self.crossed:
             reading.warnings.append(
-                f"the times in {layout.unclear_time} are not understood: the order is not checked"
+                f"crossed quotes: {plural(self.crossed, 'row')} of {self.rows:,} with a bid "
+                "above the ask; their middle is played"
             )
-        reading.rows += self._rows * (len(self._prices) if layout.is_wide else 1)
+        if layout.symbol is None and not layout.is_wide:
+            reading.of_one_symbol.append(self.table.title)
+        reading.rows += self.rows * (len(self.prices) if layout.is_wide else 1)
         reading.is_wide |= layout.is_wide
-        for name, count in self._others.items():
+        for name, count in self.others.items():
             name = name.strip()
-            count *= self._rows if layout.is_wide else 1
+            count *= self.rows if layout.is_wide else 1
             reading.other_symbols[name] = reading.other_symbols.get(name, 0) + count
-        reading.recognised += [*self._table.recognised, layout.recognised, *self._forms()]
+        reading.recognised += [*self.table.recognised, layout.recognised, *self._forms()]
         return reading
+
+    def _multiplied(self, factor: str) -> str:
+        """Return the setting that plays the prices multiplied, with the names of the file."""
+        table, layout = self.table, self.layout
+        if layout.is_wide:
+            return f"query = 'SELECT …' with each column * {factor}"
+        symbol = (
+            "symbol" if layout.symbol is None else quoted_name(table.columns[layout.symbol].name)
+        )
+        if self.plan.whole is not None:
+            symbol = quoted_text(self.reading.recipe.symbols[self.plan.whole])
+        price = " + ".join(quoted_name(table.columns[n].name) for n in self.prices[0].columns)
+        price = f"({price}) / 2" if len(self.prices[0].columns) > 1 else price
+        return (
+            f'query = """SELECT {symbol} AS symbol, {price} * {factor} AS price '
+            f'FROM {quoted_text(self.reading.recipe.path or "FILE")}"""'
+        )
 
     def _forms(self) -> list[str]:
         """Say how numbers and times are read, where it is not plain."""
         found = []
-        decimal, thousands, currency = self._form
-        if self._form != PLAIN:
+        decimal, thousands, currency = self.form
+        if self.form != PLAIN:
             found.append(
                 f"numbers with {decimal!r} before the decimals"
                 + (f", {thousands!r} between groups" if thousands else "")
                 + (f", {currency}" if currency else "")
             )
-        if self._layout.time and self._layout.time.format:
-            found.append(f"times as {self._layout.time.format.name}")
+        if self.layout.time and self.layout.time.format:
+            found.append(f"times as {self.layout.time.format.name}")
         return found
 
     def _columns(self) -> str:
         """Return what is selected: misfit, symbol, time if there is one, then the prices."""
-        table, layout = self._table, self._layout
+        table, layout = self.table, self.layout
         selected = [f"CAST(coalesce({table.misfit_sql}, false) AS UTINYINT)", self._symbol_sql()]
         if layout.time:
-            selected.append(_time_sql(table, layout))
-        form = None if self._form == PLAIN else self._form
-        for price in self._prices:
+            selected.append(time_sql(table, layout.time))
+        form = None if self.form == PLAIN else self.form
+        for price in self.prices:
             for number in price.columns:
                 selected += price_sql(table.columns[number], form)
         return ", ".join(f"{sql} AS v{number}" for number, sql in enumerate(selected))
 
     def _symbol_sql(self) -> str:
         """Return the index of the symbol, or why there is none."""
-        if self._layout.symbol is None:
-            return f"CAST({self._plan.whole or 0} AS INTEGER)"
-        column = self._table.columns[self._layout.symbol].text_sql
-        codes = dict(self._plan.index_of)
-        for number, name in enumerate(self._expected or ()):
+        if self.layout.symbol is None:
+            return f"CAST({self.plan.whole or 0} AS INTEGER)"
+        column = self.table.columns[self.layout.symbol].text_sql
+        codes = dict(self.plan.index_of)
+        for number, name in enumerate(self.expected or ()):
             codes[name] = _FIRST_EXPECTED - number
         cases = " ".join(f"WHEN {quoted_text(name)} THEN {code}" for name, code in codes.items())
         return (
@@ -369,12 +371,12 @@ class _TableReader:
 
     def _is_cut(self) -> bool:
         """Whether the last line may be cut within a cell that is needed."""
-        cells = self._table.last_row_cells
+        cells = self.table.last_row_cells
         if cells is None:
             return False
-        needed = [number for price in self._prices for number in price.columns]
-        needed += [] if self._layout.symbol is None else [self._layout.symbol]
-        needed += self._layout.time.columns if self._layout.time else ()
+        needed = [number for price in self.prices for number in price.columns]
+        needed += [] if self.layout.symbol is None else [self.layout.symbol]
+        needed += self.layout.time.columns if self.layout.time else ()
         return max(needed) >= cells - 1
 
     def _add(self, batch: Batch, rows: int) -> None:
@@ -384,22 +386,17 @@ class _TableReader:
         assert isinstance(flags, Numbers)
         assert isinstance(codes, Numbers)
         misfit, symbols = flags.values[:rows] != 0, codes.values[:rows]
-        times = columns.pop(0) if self._layout.time else None
+        times = columns.pop(0) if self.layout.time else None
         fits = ~misfit
-        if misfit.any():
-            self._misfits += int(np.count_nonzero(misfit))
-            self._skip(self._table.misfit, np.flatnonzero(misfit) + self._rows)
-        if (no_symbol := fits & (symbols == _NO_SYMBOL)).any():
-            self._skip(_NO_SYMBOL_REASON, np.flatnonzero(no_symbol) + self._rows)
-        if self._expected is not None and not self._layout.is_wide:
+        self.misfits += int(np.count_nonzero(misfit))
+        self._skip(self.table.misfit, np.flatnonzero(misfit))
+        self._skip(_NO_SYMBOL_REASON, np.flatnonzero(fits & (symbols == _NO_SYMBOL)))
+        if self.expected is not None and not self.layout.is_wide:
             self._count_expected(symbols, fits)
         wanted = fits & (symbols >= 0)
-        prices = [self._price(price, columns, rows) for price in self._prices]
-        for price in prices:
-            all_fit = fits.all()
-            self._numbers.add(price if all_fit else price._replace(units=price.units[fits]))
+        prices = [self._price(price, columns, fits, wanted) for price in self.prices]
         self._play(prices, symbols, wanted, times, rows)
-        self._rows += rows
+        self.rows += rows
 
     def _count_expected(self, symbols: NDArray[np.int32], fits: NDArray[np.bool_]) -> None:
         """Count rows of symbols that are not played, and raise if one was not expected."""
@@ -408,15 +405,30 @@ class _TableReader:
         if (fits & (symbols == _OTHER_SYMBOL)).any():
             raise _UnexpectedSymbolError
         found = np.bincount(_FIRST_EXPECTED - symbols[symbols <= _FIRST_EXPECTED])
-        for name, count in zip(self._others, found.tolist(), strict=False):
-            self._others[name] += count
+        for name, count in zip(self.others, found.tolist(), strict=False):
+            self.others[name] += count
 
-    def _price(self, price: _PlayedPrice, columns: Batch, rows: int) -> Prices:
-        found = [prices_of(self._table.columns[n], columns) for n in price.columns]
-        prices = found[0] if len(found) == 1 else middle_of(*found)
+    def _price(
+        self,
+        price: _PlayedPrice,
+        columns: Batch,
+        fits: NDArray[np.bool_],
+        wanted: NDArray[np.bool_],
+    ) -> Prices:
+        """Return a price of the first rows of a batch: as many as `fits` says something of."""
+        rows = len(fits)
+        found = [prices_of(self.table.columns[n], columns) for n in price.columns]
         for part in found:
+            units = part.units[:rows]
+            self.numbers.add(part._replace(units=units if fits.all() else units[fits]))
             if part.bad is not None:
-                self._bad += int(np.count_nonzero(part.bad.present))
+                self.bad += int(np.count_nonzero(part.bad.present))
+        prices = found[0]
+        if len(found) > 1:
+            bid, ask = found
+            prices = middle_of(bid, ask)
+            is_crossed = (bid.units > ask.units) & (ask.units > 0)
+            self.crossed += int(np.count_nonzero(is_crossed[:rows] & wanted))
         return prices._replace(units=prices.units[:rows], rest=prices.rest[:rows])
 
     def _play(
@@ -432,23 +444,23 @@ class _TableReader:
         if times is not None:
             assert isinstance(times, Numbers)
             moments, has_time = times.values[:rows], times.present[:rows]
-            if self._reading.recipe.time_order == "sort" and not has_time.all():
-                self._skip(_NO_TIME_REASON, np.flatnonzero(wanted & ~has_time) + self._rows)
+            if self.reading.recipe.time_order == "sort" and not has_time.all():
+                self._skip(_NO_TIME_REASON, np.flatnonzero(wanted & ~has_time))
                 wanted = wanted & has_time
         if len(prices) == 1 and wanted.all() and (prices[0].units > 0).all():
-            whole = self._prices[0].symbol
+            whole = self.prices[0].symbol
             index = symbols if whole is None else np.full(rows, whole, dtype=np.int32)
             self._send(index, prices[0].units, prices[0].rest, moments, has_time)
             return
         good = np.empty((rows, len(prices)), dtype=np.bool_)
         for number, price in enumerate(prices):
             good[:, number] = wanted & (price.units > 0)
-            self._skip_bad(self._prices[number], price, wanted & (price.units <= 0))
+            self._skip_bad(self.prices[number], price, wanted & (price.units <= 0))
         played = good.ravel()
         units = np.stack([price.units for price in prices], axis=1).ravel()[played]
         rest = np.stack([price.rest for price in prices], axis=1).ravel()[played]
         indices = np.empty((rows, len(prices)), dtype=np.int32)
-        for number, played_price in enumerate(self._prices):
+        for number, played_price in enumerate(self.prices):
             indices[:, number] = symbols if played_price.symbol is None else played_price.symbol
         index = indices.ravel()[played]
         if moments is not None and has_time is not None and len(prices) > 1:
@@ -465,46 +477,33 @@ class _TableReader:
         moments: NDArray[np.int64] | None,
         has_time: NDArray[np.bool_] | None,
     ) -> None:
-        self._reading.tally.add(index, units, rest, moments, has_time)
-        if self._reading.tally.count > MAX_TAPE_ROWS:
+        self.reading.tally.add(index, units, rest, moments, has_time)
+        if self.reading.tally.count > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} ticks: play it in parts")
-        self._sink.add(index, units, moments)
+        self.sink.add_ticks(index, units, moments)
 
     def _skip_bad(self, played: _PlayedPrice, price: Prices, bad: NDArray[np.bool_]) -> None:
         if not bad.any():
             return
-        name = " and ".join(quoted(self._table.columns[n].name) for n in played.columns)
+        name = " and ".join(quoted(self.table.columns[n].name) for n in played.columns)
         for code, reason in _REASONS.items():
-            self._skip(reason, np.flatnonzero(bad & (price.units == code)) + self._rows)
+            self._skip(reason, np.flatnonzero(bad & (price.units == code)))
         none = bad & (price.units == NO_NUMBER)
         if price.bad is not None:
             no_number = none & price.bad.present[: len(none)]
-            self._skip(f"{name} is no number", np.flatnonzero(no_number) + self._rows)
+            self._skip(f"{name} is no number", np.flatnonzero(no_number))
             none &= ~no_number
-        self._skip(f"no {name}", np.flatnonzero(none) + self._rows)
+        self._skip(f"no {name}", np.flatnonzero(none))
 
     def _skip(self, reason: str, rows: NDArray[np.int64]) -> None:
-        if not len(rows):
-            return
-        known = reason in self._reading.skips.counts
-        self._reading.skips.add(
-            reason, len(rows), "" if known else place_of(self._table.text, int(rows[0]))
-        )
+        """Count rows of the batch that are not played."""
+        reading = self.reading
+        reading.skips.add(reason, rows + self.rows, self.table, reading.recipe.path)
 
     def _too_many_misfits(self) -> str:
-        misfit = self._table.misfit
-        first = self._reading.skips.first[misfit]
+        misfit = self.table.misfit
+        first = self.reading.skips.first[misfit]
         return (
-            f"{self._misfits:,} of {plural(self._rows, 'row')}: {misfit}; the first is {first}"
-            f"{self._table.misfit_advice}"
+            f"{self.misfits:,} of {plural(self.rows, 'row')}: {misfit}; the first is {first}"
+            f"{self.table.misfit_advice}"
         )
-
-
-def _time_sql(table: Table, layout: Layout) -> str:
-    """Return the time as BIGINT nanoseconds."""
-    assert layout.time
-    columns = [table.columns[number] for number in layout.time.columns]
-    if layout.time.format is None:
-        return f"TRY(epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS)))"
-    text = " || ' ' || ".join(column.text_sql for column in columns)
-    return f"CAST({layout.time.format.of(f'({text})')} AS BIGINT)"

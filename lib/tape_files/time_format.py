@@ -23,7 +23,7 @@ MAX_NS: Final = 2**63 - 1
 MAX_FORMATS: Final = 8
 """How many ways to write its times a column may mix; rarer ones are not understood."""
 COLUMN: Final = "{}"
-"""What stands for the column in `TimeFormat.sql`."""
+"""The placeholder of the column in `TimeFormat.sql`."""
 
 
 class TimeFormat(NamedTuple):
@@ -33,6 +33,9 @@ class TimeFormat(NamedTuple):
     """For people: ``YYYY-MM-DD``, ``milliseconds since 1970``, …"""
     sql: str
     """BIGINT nanoseconds since 1970 (UTC where a zone is given), or NULL, of the VARCHAR COLUMN."""
+    is_order_only: bool = False
+    """Whether day and month may be the wrong way round, which changes nothing in the order of the
+    samples: not to be compared with the times of another file."""
 
     def of(self, column: str) -> str:
         """Return the SQL for a column, which is itself SQL that gives VARCHAR."""
@@ -42,13 +45,21 @@ class TimeFormat(NamedTuple):
 def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
     """Return the format of a column, from cells in the order of the file; None if there is none.
 
-    Where a day and a month can be either (01/02/2024), the order decides in which the times run in
-    one direction. If both do, or neither, there is no format, and `time_ambiguity` says so.
+    Fewer than MAX_TIME_SAMPLES samples are all cells of the column. Where a day and a month can be
+    either (01/02/2024), that is right in which the times run in one direction. If both do, and not
+    in the same order, or neither, there is no format, and `time_ambiguity` says so.
     """
     cells = _values(samples)
-    finders: tuple[Callable[[list[str]], TimeFormat | None], ...] = (_epoch, _iso, _written)
+    finders: tuple[Callable[[list[str]], TimeFormat | None], ...]
+    finders = (_epoch, _iso, _written, _clock_alone, _with_zone)
     found = (finder(cells) for finder in finders)
     return next((time_format for time_format in found if time_format), None)
+
+
+def is_time_like(cell: str) -> bool:
+    """Whether a cell is a date, a clock, or both, in any format; a count since 1970 is a number."""
+    dated = f"{_ANY_DAY} {cell}" if ":" in cell[:3] else cell
+    return bool(_ISO.fullmatch(cell) or _PARTS.fullmatch(dated))
 
 
 def time_ambiguity(samples: Sequence[str]) -> str:
@@ -79,11 +90,17 @@ _UNITS: Final = {  # by the digits of any time from 1973 to 2286
     (18, 19): ("nanoseconds", 0),
 }
 _EPOCH: Final = re.compile(r"([1-9][0-9]*)(\.[0-9]*)?")
+_MINUTE: Final = re.compile(
+    "(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])[0-5][0-9]"
+)
+"""202401110930 is a minute, and no time in milliseconds since 1970."""
 
 
 def _epoch(cells: list[str]) -> TimeFormat | None:
     """Each cell counts by its own digits: a file may change from milliseconds to microseconds."""
     matches = [match for cell in cells if (match := _EPOCH.fullmatch(cell))]
+    if _are_enough(sum(bool(_MINUTE.fullmatch(match[0])) for match in matches), cells):
+        return None
     lengths = Counter(len(match[1]) for match in matches)
     units = {
         unit: sum(lengths[digits] for digits in unit_digits)
@@ -151,6 +168,7 @@ def _iso(cells: list[str]) -> TimeFormat | None:
 
 # --- other dates and clocks -------------------------------------------------------------------
 
+_ANY_DAY: Final = "2000-01-01"
 _CENTURIES: Final = ("19", "20", "21")
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
@@ -159,25 +177,29 @@ _MONTHS: Final = (
 _MONTH_FORMATS: Final = {month[:3]: "%b" for month in _MONTHS} | {
     month: "%B" for month in _MONTHS if len(month) > 3
 }
-_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WEEKDAY_FORMATS: Final = {day[:3]: "%a" for day in _WEEKDAYS} | dict.fromkeys(_WEEKDAYS, "%A")
 _YEAR_FORMATS: Final = {2: "%y", 4: "%Y"}
 _PARTS: Final = re.compile(
-    r"(?:(?P<weekday>[A-Za-z]{3})(?P<after_weekday>,? ))?"
+    r"(?:(?P<weekday>[A-Za-z]{3,9})(?P<after_weekday>,? ))?"
     r"(?:(?P<ymd>[0-9]{4}(?P<ymd_sign>[-/.])[0-9]{1,2}(?P=ymd_sign)[0-9]{1,2})"
+    r"|(?P<cjk>[0-9]{4}年[0-9]{1,2}月[0-9]{1,2}日)"
+    r"|(?P<year_month>[0-9]{4}-[0-9]{2})"
     r"|(?P<compact>[0-9]{8})"
     r"|(?P<first>[0-9]{1,2})(?P<sign>[-/.])(?P<second>[0-9]{1,2})(?P=sign)"
     r"(?P<third>[0-9]{4}|[0-9]{2})"
-    r"|(?P<day>[0-9]{1,2})(?P<s1>[-/ ])(?P<month>[A-Za-z]{3,9})(?P<s2>[-/ ]|, )"
+    r"|(?P<day>[0-9]{1,2})(?P<s1>[-/ ]?)(?P<month>[A-Za-z]{3,9})(?P<s2>[-/ ]?|, |\. )"
     r"(?P<year>[0-9]{4}|[0-9]{2})"
-    r"|(?P<month_first>[A-Za-z]{3,9})(?P<s3> )(?P<day_second>[0-9]{1,2})(?P<s4>,? )"
+    r"|(?P<month_first>[A-Za-z]{3,9})(?P<s3>\.? |-)(?P<day_second>[0-9]{1,2})(?P<s4>,? |-)"
     r"(?P<year_last>[0-9]{4}))"
-    r"(?:(?P<before_clock>T|,? )?(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?|[0-9]{9}|[0-9]{6}"
-    r"|(?<= )[0-9]{4})(?P<fraction>[.,][0-9]{1,9})?(?P<half> ?[AaPp][Mm])?"
-    r"(?P<zone> ?(?:UTC|GMT|Z))?)?"
+    r"(?:(?P<before_clock>T|,? {1,2})?(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?|[0-9]{9}|[0-9]{6}"
+    r"|[0-9]{4})(?P<fraction>[.,][0-9]{1,9})?(?P<half> ?[AaPp][Mm])?"
+    r"(?P<zone> ?(?:UTC|GMT|Z)?)(?P<offset>[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
+_OFFSET_FORMAT: Final = "%z"
 _SHOWN: Final = (
     *(("%Y", "YYYY"), ("%y", "YY"), ("%m", "MM"), ("%d", "DD"), ("%b", "Jan"), ("%B", "January")),
-    ("%a", "Mon"),
+    *(("%a", "Mon"), ("%A", "Monday")),
 )
 
 
@@ -209,24 +231,64 @@ def _written(cells: list[str]) -> TimeFormat | None:
     if not _are_enough(len(matches), cells):
         return None
     readings = _readings(matches)
-    if len(readings) > 1 or (not readings and any(match["first"] for match in matches)):
+    if not readings and any(match["first"] for match in matches):
+        return None
+    if len(readings) > 1 and not (len(cells) < MAX_TIME_SAMPLES and _are_alike(readings, matches)):
         return None
     reading = readings[0] if readings else _DAY_FIRST
     formats = Counter(
         (_date_format(match, reading), _clock_format(match)) for match in matches
     ).most_common(MAX_FORMATS)
+    has_offset = _OFFSET_FORMAT in formats[0][0][1]
     both = dict.fromkeys(
-        day + variant for (day, clock), _ in formats for variant in (clock, *_siblings(clock))
+        day + variant
+        for (day, clock), _ in formats
+        for variant in (clock, *_siblings(clock))
+        if (_OFFSET_FORMAT in clock) == has_offset  # those with and without have different types
     )
     # A year of two digits first: %Y reads 24 as the year 24, but %y does not read 2024.
     listed = ", ".join(f"'{text}'" for text in sorted(both, key=lambda text: "%y" not in text))
     parsed = f"try_strptime({COLUMN}, [{listed}])"
+    if has_offset:
+        parsed = f"({parsed} AT TIME ZONE 'UTC')"
     name = formats[0][0][0].strip()
+    if len(readings) > 1:
+        name = f"{reading}, or {readings[1]}, in the same order"
     for directive, shown in _SHOWN:
         name = name.replace(directive, shown)
     if formats[0][0][1]:
         name += " and a clock"
-    return TimeFormat(name, f"epoch_ns(TRY_CAST({parsed} AS TIMESTAMP_NS))")
+    if has_offset:
+        name += " with an offset"
+    sql = f"epoch_ns(TRY_CAST({parsed} AS TIMESTAMP_NS))"
+    return TimeFormat(name, sql, is_order_only=len(readings) > 1)
+
+
+def _clock_alone(cells: list[str]) -> TimeFormat | None:
+    """Return the format of clock times that run in one direction, all of one day therefore."""
+    if len(cells) >= MAX_TIME_SAMPLES or not all(":" in cell[:3] for cell in cells):
+        return None
+    dated = [f"{_ANY_DAY} {cell}" for cell in cells]
+    found = _iso(dated) or _written(dated)
+    matches = _parts(dated)
+    if not found or not _is_straight([(date.min, _clock_seconds(match)) for match in matches]):
+        return None
+    return TimeFormat("a clock", found.of(f"('{_ANY_DAY} ' || {COLUMN})"), is_order_only=True)
+
+
+_ZONE: Final = re.compile(r"(?: ?\[| )(?!(?i:am|pm)$)[A-Za-z_]+(?:/[A-Za-z_]+)*\]?$")
+"""The name of a time zone: ` EST`, ` US/Eastern`, `[America/New_York]`."""
+
+
+def _with_zone(cells: list[str]) -> TimeFormat | None:
+    """Return the format of times that all end in the same name of a zone; it is not looked up."""
+    zones = {match[0] if (match := _ZONE.search(cell)) else "" for cell in cells}
+    zone = zones.pop() if len(zones) == 1 else ""
+    found = find_time_format([cell.removesuffix(zone) for cell in cells]) if zone else None
+    if not found:
+        return None
+    bare = f"CASE WHEN suffix({COLUMN}, '{zone}') THEN left({COLUMN}, -{len(zone)}) END"
+    return TimeFormat(f"{found.name}{zone}", found.of(f"({bare})"), is_order_only=True)
 
 
 def _parts(cells: list[str]) -> list[re.Match[str]]:
@@ -236,7 +298,7 @@ def _parts(cells: list[str]) -> list[re.Match[str]]:
 
 def _are_names(match: re.Match[str]) -> bool:
     month, weekday = match["month"] or match["month_first"] or "may", match["weekday"] or "mon"
-    return month.lower() in _MONTH_FORMATS and weekday.lower() in _WEEKDAYS
+    return month.lower() in _MONTH_FORMATS and weekday.lower() in _WEEKDAY_FORMATS
 
 
 def _is_day(match: re.Match[str]) -> bool:
@@ -246,7 +308,13 @@ def _is_day(match: re.Match[str]) -> bool:
 
 
 def _date_format(match: re.Match[str], reading: _Reading) -> str:
-    text = f"%a{match['after_weekday']}" if match["weekday"] else ""
+    text = ""
+    if weekday := match["weekday"]:
+        text = f"{_WEEKDAY_FORMATS[weekday.lower()]}{match['after_weekday']}"
+    if match["cjk"]:
+        return text + "%Y年%m月%d日"
+    if match["year_month"]:
+        return text + "%Y-%m"
     if match["ymd"]:
         return text + match["ymd_sign"].join(("%Y", "%m", "%d"))
     if match["compact"]:
@@ -273,7 +341,8 @@ def _clock_format(match: re.Match[str]) -> str:
         text += f"{match['fraction'][0]}%n"
     if match["half"]:
         text += f"{match['half'][:-2]}%p"
-    return f"{match['before_clock'] or ''}{text}{match['zone'] or ''}"
+    offset = _OFFSET_FORMAT if match["offset"] else ""
+    return f"{match['before_clock'] or ''}{text}{match['zone']}{offset}"
 
 
 def _siblings(clock: str) -> list[str]:
@@ -296,16 +365,27 @@ def _readings(matches: list[re.Match[str]]) -> list[_Reading]:
     if _DAY_FIRST in valid and all(match["sign"] == "." for match in matches):
         return [_DAY_FIRST]  # America does not write dates with points
     if len(valid) > 1:
-        times = [
-            [
-                (reading.date(n), _clock_seconds(match))
-                for n, match in zip(numbers, matches, strict=True)
-            ]
-            for reading in valid
-        ]
-        straight = [reading for reading, t in zip(valid, times, strict=True) if _is_straight(t)]
+        straight = [reading for reading in valid if _is_straight(_times(reading, matches))]
         return straight if len(straight) == 1 else valid
     return valid
+
+
+def _times(reading: _Reading, matches: list[re.Match[str]]) -> list[tuple[date, float]]:
+    """Return what the cells of three numbers are in a reading that is valid for each of them."""
+    return [
+        (reading.date((match["first"], match["second"], match["third"])), _clock_seconds(match))
+        for match in matches
+        if match["first"]
+    ]
+
+
+def _are_alike(readings: list[_Reading], matches: list[re.Match[str]]) -> bool:
+    """Whether the times come in the same order whatever the reading."""
+    orders = []
+    for reading in readings:
+        times = _times(reading, matches)
+        orders.append(sorted(range(len(times)), key=times.__getitem__))
+    return all(order == orders[0] for order in orders)
 
 
 def _is_date(reading: _Reading, numbers: tuple[str, str, str]) -> bool:
@@ -333,4 +413,5 @@ def _is_straight(times: list[tuple[date, float]]) -> bool:
 
 
 def _are_enough(understood: int, cells: list[str]) -> bool:
-    return understood >= max(1, MIN_UNDERSTOOD_SHARE * len(cells))
+    """Whether so many times among the cells are a column of times: all but one will do, too."""
+    return understood >= max(1, min(MIN_UNDERSTOOD_SHARE * len(cells), max(2, len(cells) - 1)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
@@ -32,15 +31,10 @@ class TimedTicks:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(
+    def add_ticks(
         self, symbols: NDArray[np.int32], prices: NDArray[np.int64], times: NDArray[np.int64] | None
     ) -> None:
         """Append ticks in the order of the file."""

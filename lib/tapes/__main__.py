@@ -39,7 +39,14 @@ from lib.settings import (
     symbol_problem,
 )
 from lib.stack.log_follower import event_text
-from lib.stack.long_program import CommandLine, ProgressBar, output_file, run_interruptible
+from lib.stack.long_program import (
+    MINUTE_S,
+    CommandLine,
+    output_file,
+    positive_number,
+    run_interruptible,
+)
+from lib.stack.progress_bar import ProgressBar
 from lib.stack.recording import record_stack
 from lib.tape_files.own_process import prepare_apart
 from lib.tape_files.parts import join_parts
@@ -63,7 +70,6 @@ PROGRAM: Final = "python -m lib.tapes"
 RECORD: Final = "record"
 EXIT_REFUSED: Final = 1
 EXIT_NOTHING: Final = 1
-MINUTE_S: Final = 60
 PROGRESS_S: Final = 3.0
 """How often a line says how far it is, where there is no terminal for a bar."""
 PLOT_SUFFIXES: Final = (".png", ".svg", ".pdf")
@@ -186,7 +192,7 @@ def _looked_lines(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Prepare it in a temporary directory; return what to print. Raises TapeError."""
     with tempfile.TemporaryDirectory(prefix="tw-tape-") as name:
         directory = Path(name)
-        progress = _Progress()
+        progress = _ProgressDisplay()
         try:
             prepare_apart(recipe, directory, progress.show)
         finally:
@@ -210,11 +216,11 @@ def _looked_lines(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
         return list(shown)
 
 
-class _Progress:
+class _ProgressDisplay:
     """A bar on a terminal; elsewhere a line every PROGRESS_S seconds."""
 
     def __init__(self) -> None:
-        self._bar = ProgressBar(sys.stderr)
+        self._bar = ProgressBar.on_stderr()
         self._line_s = time.monotonic() + PROGRESS_S
 
     def show(self, what: str, share: float) -> None:
@@ -223,7 +229,7 @@ class _Progress:
         self._bar.draw(share, text)
         if not self._bar.is_shown and time.monotonic() >= self._line_s:
             self._line_s = time.monotonic() + PROGRESS_S
-            self._bar.print_line(text)
+            print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Remove the bar."""
@@ -291,7 +297,7 @@ def _parse_record(command_line: list[str]) -> argparse.Namespace:
     what.add_argument(
         "--minutes",
         metavar="N",
-        type=_minutes,
+        type=positive_number("minutes"),
         default=math.inf,
         help="end after so many minutes (default: at the end of the tape, or on Ctrl-C)",
     )
@@ -312,16 +318,6 @@ def _recording_file(text: str) -> Path:
     if not text.endswith(".parquet"):
         raise argparse.ArgumentTypeError(f"must end in .parquet, got {text!r}")
     return output_file(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, got {text!r}")
-    return minutes
 
 
 def _run_recording(settings: Settings, file: Path, minutes: float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from lib.prices import PRICE_SCALE, format_price, units_of
@@ -155,11 +156,4 @@ def sentiment_findings(findings: Findings, sentiments: Sentiments) -> Findings:
     assert sentiments.length is not None
     first, last = sentiments.read(1, 1)[0], sentiments.read(sentiments.length, 1)[0]
     one = SymbolFindings(ticks=sentiments.length, first=str(first), last=str(last))
-    return Findings(
-        recognised=findings.recognised,
-        length=findings.length,
-        symbols={SENTIMENT: one},
-        skipped=findings.skipped,
-        other_symbols=findings.other_symbols,
-        warnings=findings.warnings,
-    )
+    return replace(findings, symbols={SENTIMENT: one})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Final, Literal, Self
 
 import msgspec
@@ -47,17 +46,14 @@ class PreparedWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files:
             file.close()
 
-    def add_ticks(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> None:
-        """Append ticks: the index of each symbol, and the prices in units of 10⁻⁸."""
+    def add_ticks(
+        self, symbols: NDArray[np.int32], prices: NDArray[np.int64], _times: object = None, /
+    ) -> None:
+        """Append ticks: the index of each symbol, and the prices in units of 10⁻⁸. No times."""
         self._add(symbols.astype(np.int32, copy=False), prices.astype(np.int64, copy=False))
 
     def add_sentiments(self, values: NDArray[np.uint8]) -> None:

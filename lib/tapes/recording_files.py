@@ -7,6 +7,7 @@ that was killed, the parts stay, and are what is played as FILE.parquet.
 
 from __future__ import annotations
 
+import os
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,9 @@ def played_path(path: str) -> str:
 
     `path` may be a pattern itself, or "" for none.
     """
-    file = Path(path)
-    if path and not file.exists() and parts_directory(file).is_dir():
-        return f"{escape(str(parts_directory(file)))}/{PART_PATTERN}"
+    # The methods of Path raise for a name that is too long, or in a directory without permission.
+    if path and not os.path.exists(path):  # noqa: PTH110
+        parts = parts_directory(Path(path))
+        if os.path.isdir(parts):  # noqa: PTH112
+            return f"{escape(str(parts))}/{PART_PATTERN}"
     return path

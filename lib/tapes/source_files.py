@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
@@ -15,37 +14,41 @@ from lib.tapes.recipe import Recipe
 from lib.tapes.tape import digest
 
 MAX_SOURCE_FILES: Final = 10_000
-"""The most files of a recipe whose changes are noticed."""
+"""The most files of a pattern that are looked at."""
 
 _QUOTED: Final = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
 """A string or a name in SQL: DuckDB reads a file that either of them names. Its quotation mark is
 doubled inside."""
 
 
-def source_files(recipe: Recipe) -> list[Path]:
-    """Return the regular files of a recipe: what `path` names, or what is quoted in `query`.
+def files_in_query(query: str) -> dict[str, list[Path]]:
+    """Return the regular files that a query may read, by the names and patterns that it quotes.
 
-    By name or by a pattern, in order. A relative name is relative to the project's root, where the
-    roles run.
+    A relative name is relative to the project's root, where the roles run.
     """
-    names = [recipe.path]
-    if recipe.query:
-        quoted = _QUOTED.findall(recipe.query)
-        names = [text[1:-1].replace(2 * text[0], text[0]) for text in quoted]
-    files = (file for name in names if name for file in _named(name))
-    return sorted(set(islice(files, MAX_SOURCE_FILES)))
+    quoted = {text[1:-1].replace(2 * text[0], text[0]) for text in _QUOTED.findall(query)}
+    return {name: files for name in sorted(quoted) if name and (files := _named_files(name))}
 
 
-def _named(name: str) -> Iterator[Path]:
+def _source_files(recipe: Recipe) -> list[Path]:
+    """Return the regular files of a recipe, in order, each once."""
+    if not recipe.query:
+        return _named_files(recipe.path)
+    return sorted({file for files in files_in_query(recipe.query).values() for file in files})
+
+
+def _named_files(name: str) -> list[Path]:
+    """Return the regular file of that name, or those of the pattern."""
     path = PROJECT_ROOT / name
     try:
         if path.is_file():
-            yield path
-        elif has_magic(name) and not os.path.lexists(path):
-            pattern = str(path.relative_to(path.anchor))
-            yield from filter(Path.is_file, Path(path.anchor).glob(pattern))
+            return [path]
+        if not has_magic(name) or os.path.lexists(path):
+            return []
+        found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        return sorted(islice(filter(Path.is_file, found), MAX_SOURCE_FILES))
     except (OSError, ValueError):  # no name of a file: too long, or with a NUL
-        return
+        return []
 
 
 def source_state(recipe: Recipe) -> str:
@@ -54,7 +57,7 @@ def source_state(recipe: Recipe) -> str:
     Like make and rsync, it trusts sizes and times: a file of gigabytes is not read for it.
     """
     states: list[tuple[str, tuple[int, ...]]] = []
-    for file in source_files(recipe):
+    for file in _source_files(recipe):
         try:
             status = file.stat()
         except OSError:  # it has just been removed

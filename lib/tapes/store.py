@@ -88,6 +88,8 @@ class TapeStore:
         outcome = self._outcome(recipe)
         if outcome is None or outcome.origin != _origin():
             return None
+        if outcome.refused and not outcome.refused.lasts:  # of a try, whatever the files are now
+            return outcome.refused
         if outcome.sources != source_state(recipe):
             return None
         return outcome.refused or self.open(recipe, outcome.directory)
@@ -144,6 +146,8 @@ class TapeStore:
             name = "" if isinstance(made, Refused) else f"{made.identity}{_suffix(recipe)}"
             if name:
                 self._put_in_place(name)
+            else:
+                _remove_hidden(self._directory)
             self._make_room({name, *in_use} - {""})
             outcome = _Outcome(
                 sources=sources,

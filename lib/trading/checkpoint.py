@@ -6,8 +6,19 @@ from pathlib import Path
 
 from lib.process.log_events import StateNotWritten
 from lib.process.log_once import LogOnce
-from lib.process.state_file import continue_state, create_state
+from lib.process.state_file import continue_state, create_state, open_state
 from lib.wire.ticks import PLAIN_TAPE
+
+
+def last_evaluated_path(var_dir: Path, client_id: str) -> Path:
+    """Return the file in which the strategy of this client_id keeps its last evaluated tick."""
+    return var_dir / f"strategy-{client_id}.state"
+
+
+def read_last_evaluated(path: Path) -> tuple[str, int]:
+    """Return tape and sequence of the last evaluated tick, ("", 0) without one. For observers."""
+    state = open_state(path, word_count=1)
+    return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
 
 
 class LastEvaluated:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -167,6 +168,31 @@ def test_the_page_outlives_the_dashboard_and_the_whole_stack(browser: Browser) -
             expect(alarm).to_be_hidden(timeout=TIMEOUT_MS)
             expect(seen.role("gateway").locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
             assert seen.page.evaluate("window.notReloaded")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_end_of_a_tape_stands_on_the_page_with_ticks_orders_and_profit(
+    browser: Browser, tmp_path: Path, size: str
+) -> None:
+    tape = tmp_path / "tape.csv"
+    tape.write_text("symbol,price\n" + "AAPL,100.5\n" * 1100)
+    gateway = {"source": "file", "path": str(tape), "rate": 0.0}
+    with PrivateStack({"": {"symbols": ["AAPL"]}, "gateway": gateway}) as stack:
+        stack.start()
+        with opened(browser, stack, size) as seen:
+            expect(seen.page.locator("#tape-ended")).to_have_text(
+                "The tape has ended after 1,100 ticks. In the ledger: 0 orders filled, "
+                "0 rejected, realised profit 0.00, open profit 0.00.",
+                timeout=TIMEOUT_MS,
+            )
+            width, _ = SIZES[size]
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert seen.problems == []
+
+
+def test_a_tape_that_goes_on_has_no_end(seen: Seen) -> None:
+    expect(seen.page.locator("#price-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+    expect(seen.page.locator("#tape-ended")).to_be_hidden()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -23,6 +23,7 @@ from bench import watched
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.observer import observe
 from bench.measure.side_by_side import RIVALS, STACK
+from bench.measure.tapes import FILE, RANDOM_WALK
 from bench.plan import (
     BROWSERS,
     NO_VIEWER,
@@ -31,6 +32,7 @@ from bench.plan import (
     OrdersRun,
     Plan,
     SideBySide,
+    TapeRun,
     ThroughputRun,
     WatchedRun,
 )
@@ -90,6 +92,7 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
         rest_s=0.1,
         segment_symbols=(4,),
         side_by_side=SideBySide(2, 0.1, 0.0, 2_000.0, 4),
+        tapes=TapeRun(rounds=1, ticks=5_000_000, seconds=0.2, rows=1_000, symbols=4),
     )
     found = run(plan, io.StringIO(), "by hand", quick=True)
     [latency] = found.tick_to_decision
@@ -112,6 +115,14 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     resident = {usage.role: usage.resident_bytes for usage in found.at_rest}
     for role in ("orderbook", "strategy"):  # the ring has gone round once in both
         assert resident[role] > 48 * Settings().price_book.ring_capacity
+    assert [one.source for one in found.tape_speeds] == [RANDOM_WALK, FILE]
+    assert all(one.ticks_per_s > 0 for one in found.tape_speeds)
+    assert [(one.kind, one.rows) for one in found.prepared_files] == [
+        ("CSV", 1_000), ("Parquet", 1_000),
+    ]  # fmt: skip
+    assert all(one.seconds > 0 for one in found.prepared_files)
+    # More than Python with NumPy takes.
+    assert all(one.peak_bytes > 50_000_000 for one in found.prepared_files)
     programs = {STACK, *(rival.name for rival in RIVALS)}
     gaps = [gap.partition(": ")[0] for gap in found.gaps]
     # In so short a time, on a busy machine, it may be that no rate holds twice.

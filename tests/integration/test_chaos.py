@@ -80,6 +80,19 @@ def test_a_frozen_role_is_measured_on_a_private_stack_of_which_nothing_is_left(
     assert_nothing_is_left(stack)
 
 
+def test_a_gateway_with_a_prepared_tape_is_killed_and_its_tape_goes_on(
+    stack: PrivateStack,
+) -> None:
+    figures, output = run(stack, "drop_gateway", "--tape-ticks", "100000", "--times", "1")
+    assert "always run on a private stack" in output
+    assert figures["fault"] == "SIGKILL of gateway with a tape of 100,000 ticks"
+    assert figures["tape_ticks"] == 100_000
+    [measured] = figures["rounds"]
+    assert 0 < measured["respawn_ns"] < measured["fresh_tick_ns"]
+    assert figures["ticks_at_strategy"] == NONE_WRONG
+    assert_nothing_is_left(stack)
+
+
 def test_everything_is_killed_and_comes_back(stack: PrivateStack) -> None:
     figures, _ = run(stack, "kill_everything", "--times", "1")
     [roles], [supervisord] = figures["roles_killed"], figures["supervisord_killed"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from lib.errors import EXIT_BAD_INPUT
+from lib.ledger.reader import read_ledger
+from lib.prices import to_float
 from lib.stack.log_follower import MAX_VALUE_CHARACTERS
 from tests.clients import HOST, NumberedClient, joined
 from tests.helpers import wait_until
@@ -112,6 +116,59 @@ def test_a_new_run_plays_the_file_as_it_is_then_and_an_unchanged_one_is_not_read
     stack.start()
     wait_until(lambda: ends(7, 3), "the new tape has ended")
     assert len(stack.events("tape", "started")) == 2
+
+
+def totals(stack: PrivateStack, prices: dict[str, float]) -> list[float]:
+    """Orders filled and rejected, realised and open profit, by the ledger and the last prices."""
+    with read_ledger(stack.var_dir / "orders.sqlite") as ledger:
+        filled = [order.status == "FILLED" for order in ledger.orders()]
+        held = list(ledger.positions())
+    return [
+        sum(filled),
+        len(filled) - sum(filled),
+        sum(to_float(one.realised_profit) for one in held),
+        sum(one.position * prices[one.symbol] - to_float(one.cost) for one in held),
+    ]
+
+
+def test_the_end_of_the_tape_is_on_the_screen_with_the_orders_and_the_profit_of_the_run(
+    stack: PrivateStack,
+) -> None:
+    random, path, news = Random(5), stack.directory / "year.csv", stack.directory / "news.csv"
+    rows = [(SYMBOLS[day % 2], random.randint(14_000, 16_000) / 100) for day in range(251)]
+    path.write_text("symbol,close\n" + "".join(f"{symbol},{price}\n" for symbol, price in rows))
+    play(stack, path=str(path), rate=0.0, news_path=str(news))
+    before = [0.0, 0.0, 0.0]
+    for run, sentiment in enumerate((80, 20)):  # it buys, and sells what it has bought
+        news.write_text(f"{sentiment}\n" * 1000)
+        stack.start()
+        *_, said = wait_until(
+            lambda run=run: [line for line in stack.said() if "tape ended after" in line][run:],
+            "the screen has the end of the tape",
+        )
+        figure = r"([+-]?[\d,]+(?:\.\d\d)?)"
+        line = (
+            rf"main\.py +\| tape ended after 251 ticks: since the start {figure} orders? filled, "
+            rf"{figure} rejected, realised profit {figure}; open profit {figure}"
+        )
+        match = re.fullmatch(line, said)
+        assert match, said
+        found = [float(text.replace(",", "")) for text in match.groups()]
+        now = totals(stack, dict(rows))
+        assert now[0] > before[0]
+        since = [total - earlier for total, earlier in zip(now, [*before, 0.0], strict=True)]
+        assert found == pytest.approx(since, abs=0.006)
+        before = now[:3]
+        assert stack.stop() == 0
+
+
+def test_the_first_tick_does_not_wait_for_a_strategy_that_no_program_starts(
+    stack: PrivateStack, tape: Path
+) -> None:
+    stack.write_config({**stack.settings, "strategies.idle": {"short_window": 5}})
+    stack.start()
+    stack.wait_for_event("strategy", "evaluation_started", first_evaluated=1)
+    assert stack.events("orderbook", "first_tick_not_awaited") == []
 
 
 def test_a_file_that_is_no_tape_ends_main_with_one_whole_message(stack: PrivateStack) -> None:

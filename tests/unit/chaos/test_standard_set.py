@@ -20,6 +20,7 @@ from chaos.standard_set import (
     record_experiments,
 )
 from lib.clock import MILLISECOND_NS
+from lib.reports.machine import machine_facts, software_facts
 from lib.settings import PROJECT_ROOT
 from lib.stack.long_program import EXIT_INTERRUPTED
 from tests.helpers import wait_until
@@ -98,6 +99,40 @@ def test_after_ctrl_c_nothing_is_published_and_the_experiment_has_undone_its_fau
     assert process.returncode == EXIT_INTERRUPTED
     assert "put back" in said.read_text()
     assert not (tmp_path / RECORDING).exists()
+
+
+@pytest.mark.parametrize("other_machine", [False, True])
+def test_one_experiment_is_recorded_anew_and_the_others_stay_if_the_machine_is_the_same(
+    other_machine, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / "chaos").mkdir()
+    (tmp_path / "chaos" / "holds.py").write_text(HOLDS)
+    output, recorded = tmp_path / "output", tmp_path / "recorded"
+    recorded.mkdir()
+    entries = [{"name": "one", "exit_code": 0}, {"name": "gone", "exit_code": 0}]
+    machine = {**machine_facts(), **({"cores": 0} if other_machine else {})}
+    recording = {"machine": machine, "software": software_facts(), "experiments": entries}
+    (recorded / RECORDING).write_text(json.dumps(recording))
+    (recorded / "one.json").write_text('{"said": "before"}')
+    (recorded / "gone.json").write_text("{}")
+    for name, value in (
+        ("PROJECT_ROOT", tmp_path),
+        ("OUTPUT", output),
+        ("RECORDED", recorded),
+        ("STANDARD_SET", [PlannedExperiment(one, ("holds.py", one), 10) for one in ("one", "two")]),
+        ("exit_code_for", lambda _recorded: EXIT_HOLDS),
+    ):
+        monkeypatch.setattr(standard_set, name, value)
+    monkeypatch.setattr(sys, "argv", ["standard_set", "two"])
+
+    if other_machine:
+        assert standard_set.main() == EXIT_DOES_NOT_HOLD
+        assert "another machine" in capsys.readouterr().err
+        return
+    assert standard_set.main() == EXIT_HOLDS
+    found = load_recorded(recorded)
+    assert [entry["name"] for entry in found.recording["experiments"]] == ["one", "two"]
+    assert found.figures == {"one": {"said": "before"}, "two": {"said": "two"}}
 
 
 def test_publishing_replaces_what_was_recorded_before_and_the_plots_of_it(tmp_path):

@@ -26,6 +26,8 @@ from lib.stack.private_stack import free_ports
 from tests.helpers import wait_until
 
 SYMBOLS = ("AAPL", "MSFT")
+LOOKS = 20
+"""In so many passes a role that waits for no strategy has joined the stream."""
 
 
 @pytest.fixture
@@ -162,9 +164,38 @@ class TestFirstTick:
     ) -> None:
         role = start(from_file, clean_up)
         self.attach(from_file, clean_up)
-        assert not any(self.has_joined(role, server) for _ in range(20))
+        assert not any(self.has_joined(role, server) for _ in range(LOOKS))
         self.attach(from_file, clean_up)
         wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+
+    def test_waits_for_no_strategy_that_supervisord_does_not_start(
+        self,
+        from_file: Settings,
+        server: socket.socket,
+        clean_up: ExitStack,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        command = {"strategy": '"/project/etc/run-role" strategy'}
+        monkeypatch.setattr(orderbook.Supervisor, "commands", lambda _: command)
+        monkeypatch.setenv(orderbook.SERVER_VARIABLE, "unix:///var/supervisor.sock")
+        with capture_logs() as logs:
+            role = start(from_file, clean_up)
+            assert not any(self.has_joined(role, server) for _ in range(20))
+            self.attach(from_file, clean_up)
+            wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+        assert logs == []
+
+    def test_waits_for_all_if_supervisord_does_not_answer(
+        self,
+        from_file: Settings,
+        server: socket.socket,
+        clean_up: ExitStack,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv(orderbook.SERVER_VARIABLE, "unix:///nonexistent/supervisor.sock")
+        role = start(from_file, clean_up)
+        self.attach(from_file, clean_up)
+        assert not any(self.has_joined(role, server) for _ in range(20))
 
     def test_waits_no_longer_than_it_says(
         self,
@@ -188,7 +219,7 @@ class TestFirstTick:
         with SharedPriceBook(SYMBOLS, name, ring_capacity=64, run=current_run()) as book:
             book.begin_epoch("tape")
         role = start(from_file, clean_up)
-        wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+        assert any(self.has_joined(role, server) for _ in range(LOOKS))
 
     def test_a_book_that_another_run_has_left_is_as_good_as_new(
         self, from_file: Settings, server: socket.socket, clean_up: ExitStack
@@ -197,13 +228,13 @@ class TestFirstTick:
         with SharedPriceBook(SYMBOLS, name, ring_capacity=64, run=Run(1, 1)) as book:
             book.begin_epoch("tape")
         role = start(from_file, clean_up)
-        assert not any(self.has_joined(role, server) for _ in range(20))
+        assert not any(self.has_joined(role, server) for _ in range(LOOKS))
 
     def test_no_other_tape_waits(
         self, settings: Settings, server: socket.socket, clean_up: ExitStack
     ) -> None:
         role = start(settings, clean_up)
-        wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+        assert any(self.has_joined(role, server) for _ in range(LOOKS))
 
 
 def test_without_a_rate_it_takes_no_more_than_its_strategies(settings: Settings) -> None:

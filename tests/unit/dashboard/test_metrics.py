@@ -85,6 +85,7 @@ COUNTED = {
     "tradewire_ledger_readable": {(): 1.0},
     "tradewire_price_book_attached": {(): 0.0},
     "tradewire_trading_halted": {(): 0.0},
+    "tradewire_tape_ended": {(): 0.0},
     "tradewire_tick_age_seconds": {},  # there was none
     "tradewire_clients_at_loss_limit": {(): 0.0},
     PAGES: {(): 3.0},

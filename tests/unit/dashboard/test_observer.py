@@ -335,13 +335,24 @@ def test_the_health_of_a_stack_that_is_not_there_says_so(settings):
     assert (health.tick_age_s, health.news_age_s, health.order_age_s) == (None, None, None)
 
 
-def test_the_end_of_a_tape_is_no_problem_until_another_one_begins(observer, settings, book):
+def test_the_end_of_a_tape_is_shown_and_no_problem_until_another_one_begins(
+    observer, settings, book
+):
     write(book, 1, 100.0)
+    assert look(observer).ended_ticks is None
     append(settings, "gateway", raw("tape_ended", tape="tape", ticks=1))
-    observer.look()
+    assert look(observer).ended_ticks == 1
     assert observer.health().has_tape_ended
     append(settings, "gateway", raw("tape_started", tape="another"))
-    observer.look()
+    assert look(observer).ended_ticks is None
+    assert not observer.health().has_tape_ended
+
+
+def test_the_end_of_the_tape_before_is_not_shown_as_that_of_this_one(observer, settings, book):
+    append(settings, "gateway", raw("tape_ended", tape="before", ticks=1))
+    assert look(observer).ended_ticks is None  # its file is still prepared
+    write(book, 1, 100.0)
+    assert look(observer).ended_ticks is None
     assert not observer.health().has_tape_ended
 
 

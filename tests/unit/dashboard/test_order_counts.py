@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib.dashboard import order_counts
-from lib.dashboard.order_counts import OrderCounts
+from lib.dashboard.order_counts import OrderCounter
 from lib.ledger.reader import Snapshot, read_ledger
 from lib.ledger.schema import LedgerError, open_for_writing
 from tests.ledgers import insert, orders, write_ledger
@@ -24,11 +24,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def counts() -> OrderCounts:
-    return OrderCounts(["alice", "carol"])
+def counts() -> OrderCounter:
+    return OrderCounter(["alice", "carol"])
 
 
-def read(counts: OrderCounts, path: Path, rejections_logged: int = 0) -> int:
+def read(counts: OrderCounter, path: Path, rejections_logged: int = 0) -> int:
     """Let it read; return how many steps of SQLite's machine that took, in hundreds."""
     steps = 0
 
@@ -48,7 +48,7 @@ def book(path: Path, history: str, first_trade_id: int = 1) -> None:
         insert(connection, orders(history, first_trade_id))
 
 
-def counted(counts: OrderCounts) -> tuple:
+def counted(counts: OrderCounter) -> tuple:
     return counts.filled, counts.rejected, counts.of_client("alice"), counts.of_client("carol")
 
 

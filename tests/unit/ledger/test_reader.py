@@ -67,6 +67,16 @@ def test_positions_are_read_in_slices_as_floats(path):
     assert [*first, *rest] == [pytest.approx(one) for one in exact]
 
 
+@pytest.mark.parametrize("value", ["'many'", "x'00'", "1.5"])
+def test_holdings_with_a_damaged_position_are_an_error_of_the_ledger(path, writer, value):
+    writer.execute(f"UPDATE positions SET position = {value} WHERE client_id = 'bob'")
+    with (
+        pytest.raises(LedgerError, match="a position is not as an order manager books: Expected"),
+        read_ledger(path) as snapshot,
+    ):
+        snapshot.holdings(("", ""), 100)
+
+
 def test_orders_are_counted_in_slices_each_fill_and_each_rejection_once(path):
     with read_ledger(path) as snapshot:
         assert snapshot.fill_count() == 6
@@ -127,8 +137,9 @@ def make_a_database_of_another_program(path) -> None:
         (make_a_database_of_another_program, "an SQLite file of another program"),
         (overwrite_all_pages_but_the_first, "damaged (database disk image is malformed)"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "no file"),
+        (lambda path: (path.unlink(), path.symlink_to(path)), "Too many levels of symbolic links"),
     ],
-    ids=["missing", "empty", "text", "foreign", "overwritten", "pipe"],
+    ids=["missing", "empty", "text", "foreign", "overwritten", "pipe", "link to itself"],
 )
 def test_what_is_no_ledger_is_refused_and_left_as_it_is(path, spoil, said):
     spoil(path)

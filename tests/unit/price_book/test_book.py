@@ -457,11 +457,11 @@ class TestForeignSegments:
             for offset, data in scribbles:
                 if offset + len(data) <= len(book._segment._bytes) - 64:
                     book._segment._bytes[offset + 64 : offset + 64 + len(data)] = data
-            for work in (_use_as_reader, _use_as_writer):
+            for work in (_assert_reader_survives, _assert_writer_survives):
                 work(book)
 
 
-def _use_as_reader(book: SharedPriceBook) -> None:
+def _assert_reader_survives(book: SharedPriceBook) -> None:
     for symbol in book.symbols:
         try:
             book.read(symbol)
@@ -477,7 +477,7 @@ def _use_as_reader(book: SharedPriceBook) -> None:
             reader.arm()
 
 
-def _use_as_writer(book: SharedPriceBook) -> None:
+def _assert_writer_survives(book: SharedPriceBook) -> None:
     try:
         book.begin_epoch("next")
         book.update("AAPL", 2)

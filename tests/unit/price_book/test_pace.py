@@ -13,6 +13,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.price_book import pace
 from lib.price_book.book import SharedPriceBook
 from lib.price_book.pace import (
+    KILLED_NS,
     LOOK_NS,
     MOST_BEHIND_TICKS,
     READER_STALL_LIMIT_NS,
@@ -31,14 +32,14 @@ HALF = 500
 
 @pytest.fixture
 def of_small_ring() -> ReaderPace:
-    return ReaderPace(2 * HALF)
+    return ReaderPace(2 * HALF, hang_after_ns=0)
 
 
 class TestReaderPace:
     def test_leaves_the_half_of_a_small_ring_and_less_of_a_large_one(self) -> None:
         for ring, room in ((2, 1), (2 * HALF, HALF), (1 << 26, MOST_BEHIND_TICKS)):
-            assert ReaderPace(ring).room(10**9, {}, NOW_NS) == room
-            assert ReaderPace(ring).room(10**9, {3: 10**9}, NOW_NS) == room
+            assert ReaderPace(ring, 0).room(10**9, {}, NOW_NS) == room
+            assert ReaderPace(ring, 0).room(10**9, {3: 10**9}, NOW_NS) == room
 
     def test_the_slowest_reader_counts(self, of_small_ring: ReaderPace) -> None:
         assert of_small_ring.room(1000, {0: 1000, 1: 900, 5: 950}, NOW_NS) == HALF - 100
@@ -58,6 +59,13 @@ class TestReaderPace:
         assert of_small_ring.room(1000, {0: 500}, end_ns) == HALF
         assert of_small_ring.room(1000, {0: 501}, end_ns + 1) == 0
         assert of_small_ring.room(1000, {0: 501, 1: 500}, end_ns + 1 + READER_STALL_LIMIT_NS) == 0
+
+    def test_a_reader_is_waited_for_as_long_as_the_watchdog_lets_it_run(self) -> None:
+        hang_after_ns = 2 * READER_STALL_LIMIT_NS
+        decides = ReaderPace(2 * HALF, hang_after_ns)
+        assert decides.room(1000, {0: 500}, NOW_NS) == 0
+        assert decides.room(1000, {0: 500}, NOW_NS + hang_after_ns) == 0
+        assert decides.room(1000, {0: 500}, NOW_NS + hang_after_ns + KILLED_NS) == HALF
 
     def test_a_reader_that_makes_some_progress_is_waited_for_however_long(
         self, of_small_ring: ReaderPace
@@ -87,7 +95,7 @@ class TestReaderPace:
         self, ring: int, steps: list[tuple[int, int]]
     ) -> None:
         """Readers 1 to 3 read so many ticks, whenever; 0 writes as many as it may."""
-        decides, newest, reached = ReaderPace(ring), 0, dict.fromkeys((1, 2, 3), 0)
+        decides, newest, reached = ReaderPace(ring, 0), 0, dict.fromkeys((1, 2, 3), 0)
         for reader, count in steps:
             if reader:
                 reached[reader] = min(newest, reached[reader] + count)
@@ -107,7 +115,7 @@ class TestReaderPacing:
     def pacing(self, book: SharedPriceBook, monkeypatch: pytest.MonkeyPatch) -> ReaderPacing:
         monkeypatch.setattr(pace, "LEAST_FRAME_BYTES", 1)  # so that the limits are ticks
         self.limits, self.now_ns = [], NOW_NS
-        return ReaderPacing(book, self.limits.append, lambda: self.now_ns)
+        return ReaderPacing(book, self.limits.append, lambda: self.now_ns, 0)
 
     def test_receives_no_more_than_the_slowest_role_leaves_room_for(
         self, book: SharedPriceBook, name: str, pacing: ReaderPacing
@@ -134,7 +142,7 @@ class TestReaderPacing:
     def test_a_full_read_of_the_shortest_ticks_fits_into_the_room(self) -> None:
         limits: list[int] = []
         with SharedPriceBook(["A"], ring_capacity=1 << 20) as book:
-            ReaderPacing(book, limits.append, lambda: NOW_NS)
+            ReaderPacing(book, limits.append, lambda: NOW_NS, 0)
         assert limits == [RECEIVE_BYTES]
         assert len(b"A,1*") == pace.LEAST_FRAME_BYTES
         assert RECEIVE_BYTES <= MOST_BEHIND_TICKS * pace.LEAST_FRAME_BYTES

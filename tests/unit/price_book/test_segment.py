@@ -9,7 +9,7 @@ from multiprocessing import resource_tracker
 import pytest
 
 from lib.price_book import segment as price_book_segment
-from lib.price_book.segment import EPOCHS, Layout
+from lib.price_book.segment import EPOCHS, SegmentLayout
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
@@ -21,7 +21,7 @@ class TestLayout:
     def test_is_as_the_documentation_says_and_is_read_as_it_was_written(
         self, symbols, ring_capacity
     ):
-        layout = Layout.of([f"ÄÖ€{i}" for i in range(symbols)], ring_capacity)
+        layout = SegmentLayout.of([f"ÄÖ€{i}" for i in range(symbols)], ring_capacity)
         formula = re.search(r"(\d+) \+ (\d+) S \+ (\d+) C bytes", price_book_segment.__doc__)
         fixed, per_symbol, per_tick = map(int, formula.groups())
         assert layout.epochs_offset == 768 + 16 * symbols
@@ -31,7 +31,7 @@ class TestLayout:
         beginning = layout.beginning()
         assert beginning[:8] == MAGIC
         assert beginning[RETIRED_OFFSET : RETIRED_OFFSET + 8] == bytes(8)
-        assert Layout.read(memoryview(beginning.ljust(layout.total_bytes, b"\0"))) == layout
+        assert SegmentLayout.read(memoryview(beginning.ljust(layout.total_bytes, b"\0"))) == layout
 
 
 class TestSegment:

@@ -43,8 +43,13 @@ stopwaitsecs=600
 stdout_logfile=%(here)s/sleeper.out
 stderr_logfile=%(here)s/sleeper.jsonl
 [program:missing]
-command=/nonexistent/program
+command=/nonexistent/program "with a space"
 startretries=0
+stdout_logfile=NONE
+stderr_logfile=NONE
+[program:by_hand]
+command=sleep 1
+autostart=false
 stdout_logfile=NONE
 stderr_logfile=NONE
 """
@@ -93,11 +98,19 @@ def test_every_program_is_returned_with_its_state_its_pid_and_what_is_wrong(supe
     wait_until(lambda: "FATAL" in supervisord.states(), "the missing program is given up")
     at = supervisord.socket.parent / "sleeper"
     assert supervisord.supervisor.processes() == [
+        Process("by_hand", "STOPPED", 0),
         Process("missing", "FATAL", 0, "can't find command '/nonexistent/program'"),
         Process("sleeper", "RUNNING", supervisord.sleeper, "", (f"{at}.out", f"{at}.jsonl")),
     ]
     assert Path(f"/proc/{supervisord.sleeper}/cmdline").read_bytes() == b"sleep\x00600\x00"
     assert supervisord.supervisor.pid() == supervisord.process.pid
+
+
+def test_of_the_programs_that_start_with_it_the_commands_are_returned(supervisord):
+    assert supervisord.supervisor.commands() == {
+        "missing": '/nonexistent/program "with a space"',
+        "sleeper": "sleep 600",
+    }
 
 
 def test_a_supervisord_that_stops_everything_says_only_that(supervisord):

@@ -9,8 +9,12 @@ import pytest
 
 from lib.stack.console import Screen, format_line, wants_colour
 from lib.stack.log_follower import ERROR, NOTICE, WARNING, ScreenLine
+from tests.terminals import terminal
 
 ORDER = ScreenLine("order_manager", "Received Order 12", NOTICE)
+PREPARING = ScreenLine(
+    "tape", "tape_preparing share=0.5", NOTICE, detail="preparing ticks: reading", share=0.5
+)
 
 
 @pytest.fixture
@@ -45,6 +49,36 @@ def test_colours_are_for_terminals_whose_users_want_them(pipe, monkeypatch):
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_terminal_has_a_bar_below_the_lines_until_the_gateway_goes_on(columns, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    order = format_line(ORDER, colour=False)
+    bar = {
+        40: "[#####.....]  50% preparing ticks: read",
+        80: "[##########..........]  50% preparing ticks: reading",
+    }[columns]
+    with terminal(columns) as shown:
+        screen = Screen(shown.theirs, lambda: False)
+        screen.show([PREPARING._replace(share=0.1), PREPARING])
+        assert shown.rows() == [bar]
+        screen.show([ORDER])
+        screen.show([PREPARING, ORDER])
+        assert shown.rows() == [order, order, bar]
+        for line in (ScreenLine("gateway", "tape_started", NOTICE), ScreenLine("tape", "x", ERROR)):
+            screen.show([PREPARING, line, ORDER])
+            ended = f"{line.role:<13} | {line.text}"
+            assert shown.rows() == [ended, order, ""]
+        screen.show([PREPARING])
+        screen.erase_bar()
+        assert shown.rows() == [""]
+
+
+def test_elsewhere_the_progress_is_a_line_like_any_other(pipe):
+    Screen(pipe["writer"], lambda: False).show([PREPARING, ORDER])
+    expected = "".join(f"{format_line(line, colour=False)}\n" for line in (PREPARING, ORDER))
+    assert os.read(pipe["reader"], 1000).decode() == expected
 
 
 def test_lines_arrive_in_order_at_a_reader_that_is_slower_than_the_stack(pipe):

@@ -93,7 +93,14 @@ def test_of_the_alerts_process_which_logs_with_the_watchdog_only_what_is_wrong_i
 def test_a_hung_role_is_named_apart_from_the_text():
     facts = {"role": "watchdog", "pid": 7, "silent_s": 2.0, "where": "a.py, line 65"}
     raw = event("role_hung", "error", program="strategy", **facts)
-    assert event_line("watchdog", raw)[3:] == ("role_hung", "strategy", "a.py, line 65")
+    assert event_line("watchdog", raw)[3:6] == ("role_hung", "strategy", "a.py, line 65")
+
+
+def test_the_progress_of_a_preparation_is_a_number_beside_the_text():
+    raw = event("tape_preparing", role="tape", kind="ticks", what="reading", share=0.42)
+    line = event_line("tape", raw)
+    assert line.text == "tape_preparing kind=ticks what=reading share=0.42"
+    assert (line.detail, line.share) == ("preparing ticks: reading", 0.42)
 
 
 def test_control_characters_never_reach_the_terminal():

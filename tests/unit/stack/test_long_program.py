@@ -1,8 +1,7 @@
-"""The frame of a long program: its command line, its interruption, its progress, its figures."""
+"""The frame of a long program: its command line, its interruption, its figures."""
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 from pathlib import Path
@@ -13,7 +12,6 @@ from lib.stack.long_program import (
     EXIT_INTERRUPTED,
     CommandLine,
     Interrupted,
-    ProgressBar,
     interruptible,
     output_file,
     run_interruptible,
@@ -21,11 +19,6 @@ from lib.stack.long_program import (
 )
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(
@@ -81,18 +74,3 @@ def test_an_interrupted_program_says_what_that_means_and_ends_with_130(capsys) -
     assert capsys.readouterr().err == "interrupted\n"
     assert run_interruptible(with_reason, "interrupted") == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "cannot be undone\n"
-
-
-def test_on_a_terminal_the_bar_is_one_line_and_elsewhere_there_are_only_lines_that_stay(
-    monkeypatch,
-) -> None:
-    monkeypatch.setenv("COLUMNS", "50")
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        bar = ProgressBar(stream)
-        bar.draw(0.5, "something with a name that is much too long for such a terminal")
-        bar.print_line("this stays")
-    *bars, erased, last = terminal.getvalue().split("\r")
-    assert max(map(len, bars)) < 50
-    assert (erased.strip(), last) == ("", "this stays\n")
-    assert file.getvalue() == "this stays\n"

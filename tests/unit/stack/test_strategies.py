@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lib.settings import Settings, StrategySettings
-from lib.stack.strategies import stack_strategies, strategy_programs
+from lib.stack.strategies import stack_strategies, strategy_commands, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration
 
 
@@ -23,6 +23,16 @@ command=cat strategy
 programs=x
 """
     assert strategy_programs(configuration) == {"first": "strategy", "second": "strategies.a.third"}
+
+
+def test_the_same_is_known_of_commands_as_supervisord_reports_them():
+    commands = {
+        "gateway": '"/my project/etc/run-role" gateway',
+        "strategy": '"/my project/etc/run-role" strategy',
+        "fast": 'nice "/my project/etc/run-role" strategy second',
+        "other": "cat strategy",
+    }
+    assert strategy_commands(commands) == {"strategy": "strategy", "fast": "strategies.second"}
 
 
 def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_are_named():

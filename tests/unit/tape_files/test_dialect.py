@@ -88,7 +88,20 @@ FOUND = {
     ),
     "Name: Apple, in USD\nDate,Close\n2024-01-02,1.5\n": (",", '"', 1, (("Date", "Close"),)),
     "Exported 2024-01-02\nDate,Close\n2024-01-02,1.5\n": (",", '"', 1, (("Date", "Close"),)),
+    "Symbol,AAPL\nCurrency,USD\n\nDate,Close\n2024-01-02,1.5\n": (
+        *(",", '"', 3),
+        (("Date", "Close"),),
+    ),
+    "Prices, all in USD\nFrom,1/2/2024\n\nDate,PX_LAST\n1/2/2024,1.5\n": (
+        *(",", '"', 3),
+        (("Date", "PX_LAST"),),
+    ),
+    "Kurs;;\nWKN;865985;\nDatum;Kurs;Menge\n02.01.2024;1,5;3\n": (
+        *(";", '"', 2),
+        (("Datum", "Kurs", "Menge"),),
+    ),
     # headers that look like something else
+    "Date,Close\n2024-01-02,1.5\nDate,Close,Open,Volume\n": (",", '"', 0, (("Date", "Close"),)),
     ",AAPL\n2024-01-02,1.5\n": (",", '"', 0, (("", "AAPL"),)),
     "Date,7203,9984\n2024-01-02,1.5,2\n": (",", '"', 0, (("Date", "7203", "9984"),)),
     ",7203,9984\n2024-01-02,1.5,2\n": (",", '"', 0, (("", "7203", "9984"),)),
@@ -111,6 +124,14 @@ FOUND = {
 @pytest.mark.parametrize("text", FOUND)
 def test_the_header_is_found(text):
     assert found(text) == FOUND[text]
+
+
+@pytest.mark.parametrize("count", [25, 200])
+def test_many_lines_of_prose_before_a_header_are_skipped(count):
+    header, rows = "Date,Open,Close", ["2024-01-02,1.5,1.6"] * 2 * count
+    dialect = find_dialect([*["; see below, too"] * count, header, *rows])
+    assert (dialect.delimiter, dialect.skip) == (",", count)
+    assert dialect.header == (("Date", "Open", "Close"),)
 
 
 def test_what_is_skipped_is_said():
@@ -153,6 +174,25 @@ def test_without_a_header_the_message_gives_the_one_to_add(rows):
     assert header == HEADERS[rows]
     dialect = find_dialect([header, *rows.split("\n")])
     assert dialect.header == (tuple(header.split(dialect.delimiter)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("Date,Close\n02.01.2024;185,23\n03.01.2024;186,5\n", ";"),
+        ("Date,Close\n02.01.2024\t185,23\n03.01.2024\t1.186,5\n", "\t"),
+        ("Date,Close\n02.01.2024 185,23\n03.01.2024 186,5\n", " "),
+        ("Date,Close\n1700000000|185,23\n", "|"),
+        (
+            "Date,Open,High,Low,Close\n" + "2024-01-02;1,5;1,5;1,5;1,5\n" * 20 + "Source: Me\n",
+            ";",
+        ),
+    ],
+)
+def test_a_header_that_is_not_of_the_rows_is_refused(text, delimiter):
+    with pytest.raises(TapeError, match="between the cells of its rows") as caught:
+        find_dialect(text.split("\n"))
+    assert repr(delimiter) in str(caught.value)
 
 
 def test_messages_are_bounded():

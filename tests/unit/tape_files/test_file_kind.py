@@ -14,7 +14,7 @@ import zipfile
 import pytest
 import zstandard
 
-from lib.tape_files.file_kind import FileKind, file_kind, refuse_strange, text_encoding
+from lib.tape_files.file_kind import FileKind, file_kind, text_encoding
 from lib.tapes.tape import TapeError
 
 TABLE = b"Date,Close\n2024-01-02,185.23\n"
@@ -22,7 +22,7 @@ TABLE = b"Date,Close\n2024-01-02,185.23\n"
 
 def refusal(path):
     with pytest.raises(TapeError) as caught:
-        refuse_strange(path)
+        file_kind(path)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert "\n" not in text
@@ -52,6 +52,10 @@ STRANGE = {
     b"[\n  1.5,\n  1.6\n]": "a JSON array",
     b'{\n  "price": 1.5\n}\n': "one JSON document",
     b'{"chart": {"result": []}}': "one JSON document",
+    b'{"error":{"code":429,"message":"Too Many"}}': '({"error":{"code":429,"message":"Too Many"}})',
+    b'{"price": ' + b"[" * 5000: "one JSON document",
+    b"<br />\n<b>Warning</b>: x": "an HTML page",
+    b"PK\x03\x04" + b"\0" * 22 + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet": "ods",
     bytes(range(1, 256)) * 20: "binary",
     b"\0" * 5000: "NUL bytes",
     b" \n\n \n": "blank",
@@ -109,9 +113,9 @@ def test_a_device_an_impossible_name_and_an_empty_file_are_refused(tmp_path):
     (tmp_path / "empty.csv").touch()
     assert "empty (0 bytes)" in refusal(tmp_path / "empty.csv")
     with pytest.raises(TapeError, match="device"):
-        refuse_strange(tmp_path.joinpath("/dev/null"))
+        file_kind(tmp_path.joinpath("/dev/null"))
     with pytest.raises(TapeError, match="cannot be read"):
-        refuse_strange(tmp_path / "a\0b")
+        file_kind(tmp_path / "a\0b")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -139,8 +143,6 @@ def test_a_file_without_permission_is_refused(tmp_path):
         b"Date,Close\n2024-01-02,\x001.5\n",  # `plain_text` names the line
         gzip.compress(TABLE, mtime=0),
         zstandard.ZstdCompressor().compress(TABLE),
-        gzip.compress(TABLE, mtime=0)[:-9],  # `plain_text` says that it is cut
-        gzip.compress(b"", mtime=0),
         b'{"price": 1.5}\n{"price": 1.6}\n',
         b"PAR1\x15\x04",
     ],
@@ -148,23 +150,43 @@ def test_a_file_without_permission_is_refused(tmp_path):
 def test_what_may_be_a_table_is_let_pass(tmp_path, content):
     path = tmp_path / "tape.pdf"  # a name says nothing
     path.write_bytes(content)
-    refuse_strange(path)
+    file_kind(path)
     assert path.read_bytes() == content
 
 
-def test_parquet_inside_gzip_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b"PAR1\x15\x04"), "holds Parquet: unpack it"),
+        (gzip.compress(TABLE)[:-9], "is packed and cut off"),
+        (gzip.compress(b""), "holds nothing: download"),
+        (gzip.compress(TABLE) + b"x", "is packed and damaged"),
+    ],
+)
+def test_a_packed_file_that_cannot_be_read_is_refused(tmp_path, content, words):
     path = tmp_path / "tape.gz"
-    path.write_bytes(gzip.compress(b"PAR1\x15\x04", mtime=0))
-    assert "holds Parquet: unpack it" in refusal(path)
+    path.write_bytes(content)
+    assert words in refusal(path)
 
 
-def test_the_kind_is_that_of_the_content():
-    assert file_kind(b"PAR1\x15\x04") is FileKind.PARQUET
-    assert file_kind(TABLE) is FileKind.TEXT
-    line = json.dumps({"price": 1.5}).encode() + b"\n"
-    assert file_kind(line * 2) is FileKind.JSON_LINES
-    assert file_kind(b"\xef\xbb\xbf\n " + line) is FileKind.JSON_LINES
-    assert file_kind(b"{name},price\nAAPL,1.5\n") is FileKind.TEXT
+LINE = json.dumps({"price": 1.5}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PAR1\x15\x04", FileKind.PARQUET),
+        (TABLE, FileKind.TEXT),
+        (LINE * 2, FileKind.JSON_LINES),
+        (gzip.compress(LINE * 2), FileKind.JSON_LINES),
+        (b"\xef\xbb\xbf\n " + LINE, FileKind.JSON_LINES),
+        (b"{name},price\nAAPL,1.5\n", FileKind.TEXT),
+    ],
+)
+def test_the_kind_is_that_of_the_content(tmp_path, content, kind):
+    path = tmp_path / "tape.csv"
+    path.write_bytes(content)
+    assert file_kind(path) is kind
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8"])

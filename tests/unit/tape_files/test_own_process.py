@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lib.process.process_handle import ProcessHandle
 from lib.tape_files import preparing
 from lib.tape_files.own_process import prepare_apart
 from lib.tapes.recipe import TickRecipe
@@ -106,10 +107,12 @@ def test_it_dies_with_its_caller(prepare, tmp_path):
     if caller == 0:
         prepare(there)
     wait_until((tmp_path / "pid").exists, "it is at work")
+    process = ProcessHandle(int((tmp_path / "pid").read_text()))
+    assert not process.has_ended()
     os.kill(caller, signal.SIGKILL)
     os.waitpid(caller, 0)
-    process = Path(f"/proc/{(tmp_path / 'pid').read_text()}")
-    wait_until(lambda: not process.exists() or " Z " in (process / "stat").read_text(), "it dies")
+    assert wait_until(process.has_ended, "it dies")
+    process.close()
 
 
 def test_a_database_that_is_garbage_here_is_not_closed_there(prepare):

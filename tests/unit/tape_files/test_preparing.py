@@ -19,7 +19,7 @@ from tests.unit.tape_files.prepared_files import play, play_news, ticks, write
 UNIT = Decimal("1e-8")
 
 
-def refused(tmp_path, words, **recipe):
+def assert_refused(tmp_path, words, **recipe):
     with pytest.raises(TapeError) as caught:
         play(tmp_path, **recipe)
     message = str(caught.value)
@@ -44,6 +44,11 @@ def refused(tmp_path, words, **recipe):
         ("date,bid,ask", 1.5),
         ("date,ask,bid", 1.5),
         ("date,adj close,volume", 1),
+        ("date,Close*,Adj Close**", 1),
+        ("date,Adj Close (USD),Close (USD)", 2),
+        ("date,Open,price_usd", 2),
+        ("date,Kurs in EUR,Volume", 1),
+        ("#date,#close,volume", 1),
     ],
 )
 def test_a_price_is_found_by_its_name(header, price, tmp_path):
@@ -51,19 +56,31 @@ def test_a_price_is_found_by_its_name(header, price, tmp_path):
     assert play(tmp_path, path=path).ticks == ticks("AAPL", price)
 
 
+def test_a_price_in_two_currencies_is_refused(tmp_path):
+    path = write(tmp_path, "date,Close (USD),Close (EUR)\n2024-01-02,1,2\n")
+    assert_refused(tmp_path, "2 columns named close", path=path)
+
+
+def test_a_symbol_in_brackets_is_one(tmp_path):
+    path = write(tmp_path, "date,Close (AAPL),Close (MSFT)\n2024-01-02,1,2\n")
+    assert play(tmp_path, path=path).ticks == ticks("AAPL", 1)
+
+
 def test_unknown_columns_are_listed_with_what_was_looked_for(tmp_path):
     path = write(tmp_path, "a,b,c\n1,2,3\n")
-    refused(tmp_path, ["columns a, b, c", "price, close, last, mid", "symbol, ticker"], path=path)
+    assert_refused(
+        tmp_path, ["columns a, b, c", "price, close, last, mid", "symbol, ticker"], path=path
+    )
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):
     path = write(tmp_path, "price,price\n1,2\n")
-    refused(tmp_path, "2 columns named price", path=path)
+    assert_refused(tmp_path, "2 columns named price", path=path)
 
 
 def test_a_file_without_a_symbol_wants_one_where_several_are_configured(tmp_path):
     path = write(tmp_path, "date,close\n2024-01-02,1\n")
-    refused(tmp_path, "set symbol", path=path, symbols=["AAPL", "MSFT"])
+    assert_refused(tmp_path, "set symbol", path=path, symbols=["AAPL", "MSFT"])
     played = play(tmp_path, ["AAPL", "MSFT"], path=path, symbol="MSFT")
     assert played.ticks == ticks("MSFT", 1)
 
@@ -85,7 +102,7 @@ def test_the_exact_name_comes_first_and_then_the_only_one_ignoring_case(cells, e
     "header", ["symbol,price\naapl,1\nAapl,2\n", "date,aapl,Aapl\n2024-01-01,1,2\n"]
 )
 def test_two_spellings_that_are_equal_ignoring_case_are_refused_in_each_layout(header, tmp_path):
-    refused(tmp_path, "Aapl and aapl", path=write(tmp_path, header))
+    assert_refused(tmp_path, "Aapl and aapl", path=write(tmp_path, header))
 
 
 def test_a_symbol_that_first_comes_far_down_plays(tmp_path):
@@ -101,6 +118,11 @@ def test_a_column_named_symbol_counts_before_the_symbol_of_the_settings(tmp_path
     assert played.ticks == ticks("AAPL", 1) + ticks("MSFT", 2)
     warning = "symbol MSFT is not used: the column ticker has the symbols"
     assert played.findings.warnings == [warning]
+
+
+def test_blanks_around_the_only_symbol_do_not_count(tmp_path):
+    path = write(tmp_path, "symbol,price\n TSLA ,1\nTSLA,2\n")
+    assert play(tmp_path, path=path, symbol="AAPL").ticks == ticks("AAPL", 1, 2)
 
 
 def test_an_unexpected_symbol_far_down_is_counted(tmp_path):
@@ -122,18 +144,32 @@ def test_numbers_that_are_written_otherwise_far_down_decide_with_the_others(tmp_
 
 def test_numbers_that_can_be_read_in_two_ways_are_refused(tmp_path):
     path = write(tmp_path, 'symbol,price\nAAPL,"1,234"\nAAPL,"2,345"\n')
-    refused(tmp_path, ["1234 or 1.234", "price"], path=path)
+    assert_refused(tmp_path, ["1234 or 1.234", "price"], path=path)
+
+
+def test_the_columns_beside_the_price_say_what_a_point_is(tmp_path):
+    text = "Datum;Close;Volumen\n02.01.2024;38.487;12.345.678\n03.01.2024;38.500;1.345.678\n"
+    assert play(tmp_path, path=write(tmp_path, text)).ticks == ticks("AAPL", 38487, 38500)
+    text = '"Date","Price","Vol.","Change %"\n"01/13/2024","71,000","12.34M","0.39%"\n'
+    assert play(tmp_path, path=write(tmp_path, text)).ticks == ticks("AAPL", 71000)
+
+
+def test_a_column_without_numbers_is_shown(tmp_path):
+    path = write(tmp_path, "date,price\n2024-01-01,\n2024-01-02,185.23%\n")
+    assert_refused(
+        tmp_path, "the column price has no numbers; the first cell is 185.23%", path=path
+    )
 
 
 @pytest.mark.parametrize(
     ("price", "words"),
     [
-        ("185230000000", ["look scaled", "price * 0.000000001"]),
+        ("185230000000", ["look scaled", '"price" * 0.000000001 AS price FROM']),
         ("20240102", ["dates such as"]),
     ],
 )
 def test_whole_numbers_that_are_no_prices_are_refused(price, words, tmp_path):
-    refused(tmp_path, words, path=write(tmp_path, f"symbol,price\nAAPL,{price}\n"))
+    assert_refused(tmp_path, words, path=write(tmp_path, f"symbol,price\nAAPL,{price}\n"))
 
 
 def test_whole_numbers_that_may_be_scaled_are_warned_of(tmp_path):
@@ -250,8 +286,15 @@ def test_a_json_line_that_is_cut_is_skipped(tmp_path):
     assert "no JSON" in played.warnings
 
 
+def test_the_same_header_again_costs_its_row_only(tmp_path):
+    text = "\ufeffdate,close\n2024-01-02,1.5\n2024-01-03,1.6\n"
+    played = play(tmp_path, path=write(tmp_path, text * 2))
+    assert played.ticks == ticks("AAPL", "1.5", "1.6") * 2
+    assert "line 4" in played.warnings
+
+
 def test_a_header_alone_is_no_tape(tmp_path):
-    refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
+    assert_refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
 
 
 # --- order ----------------------------------------------------------------------------------------
@@ -264,7 +307,16 @@ def test_a_sort_is_stable_and_refused_without_a_time(tmp_path):
     assert played.findings.symbols["AAPL"].first == "1"
     assert played.findings.symbols["AAPL"].last == "4"
     bare = write(tmp_path, "symbol,price\nAAPL,1\n")
-    refused(tmp_path, "no column is a time", path=bare, time_order="sort")
+    assert_refused(tmp_path, "no column is a time", path=bare, time_order="sort")
+
+
+def test_one_day_of_times_in_american_order_is_in_order_but_not_among_other_files(tmp_path):
+    text = "date,price\n01/02/2024 09:30 AM,1\n01/02/2024 01:00 PM,3\n01/02/2024 12:00 PM,2\n"
+    path = write(tmp_path, text, "a.csv")
+    assert play(tmp_path, path=path, time_order="sort").ticks == ticks("AAPL", 1, 2, 3)
+    assert "times run backwards: 1" in play(tmp_path, path=path).warnings
+    write(tmp_path, "date,price\n01/13/2024 09:30 AM,4\n", "b.csv")
+    assert_refused(tmp_path, "of other files", path=tmp_path / "*.csv", time_order="sort")
 
 
 def test_several_files_play_by_name_and_sort_together(tmp_path):
@@ -299,22 +351,37 @@ def test_a_query_plays_in_the_order_of_its_rows(tmp_path):
         ("SELECT 1; SELECT 2", "is not one SELECT"),
         ("COPY (SELECT 1) TO '{}/stolen.csv'", "is not one SELECT"),
         ("SET threads = 8", "is not one SELECT"),
-        ("SELECT * FROM read_text('{}/private*')", "file system operations are disabled"),
-        ("SELECT * FROM glob('{}/*')", "file system operations are disabled"),
-        ("SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')", "operations are disabled"),
+        ("SELECT * FROM read_text('{}/private*')", "cannot read"),
+        ("SELECT * FROM glob('{}/*')", "cannot read"),
+        (
+            "SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')",
+            "cannot read http://127.0.0.1:9/x.csv",
+        ),
         ("SELECT * FROM sql", "does not exist"),
         ("SELECT nope FROM range(3)", "nope"),
-        ("SELECT 'AAPL' AS symbol, NULL AS price", "no price that can be played"),
+        ("SELECT 'AAPL' AS symbol, NULL AS price", "its cells are empty"),
+        ("SELECT 1 AS price, 2 AS price", "more than one column price"),
+        ("SELECT * FROM '{}/none.csv'", "and that are there"),
+        ("SELECT 'AAPL' AS symbol, 1 AS price WHERE false", "has no row (symbol, price)"),
+        ("SELECT 'AAPL' AS symbol, true AS price", "price has no numbers; the first cell is true"),
     ],
 )
 def test_a_query_that_is_wrong_or_leaves_its_files_is_refused_in_one_line(query, words, tmp_path):
     hidden = tmp_path / "private" / "file"
     hidden.parent.mkdir()
     hidden.write_text("secret")
-    message = refused(tmp_path, words, query=query.format(tmp_path))
+    message = assert_refused(tmp_path, words, query=query.format(tmp_path))
     assert message.startswith("the query: ")
     assert "secret" not in message
     assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_a_query_reads_every_file_that_its_pattern_means(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for price, name in enumerate((".hidden.csv", "a/x.csv", "a/b/y.csv"), 1):
+        write(tmp_path, f"symbol,price\nAAPL,{price}\n", name)
+    query = f"SELECT symbol, price FROM '{tmp_path}/**/*.csv' ORDER BY price"
+    assert play(tmp_path, query=query).ticks == ticks("AAPL", 1, 2, 3)
 
 
 def test_a_query_that_does_not_end_is_stopped(tmp_path):
@@ -353,16 +420,18 @@ def test_progress_is_reported_and_stops_the_work_by_raising(tmp_path):
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path):
-    refused(tmp_path, "there is no such file", path=tmp_path / "none.csv")
-    refused(tmp_path, "there is no such file", path=tmp_path / "none*.csv")
-    refused(tmp_path, "is a directory", path=tmp_path)
+    assert_refused(tmp_path, "there is no such file", path=tmp_path / "none.csv")
+    assert_refused(tmp_path, "there is no such file", path=tmp_path / "none*.csv")
+    for name in ("x" * 300, "x" * 300 + "[a]"):
+        assert_refused(tmp_path, name, path=tmp_path / name)
+    assert_refused(tmp_path, "is a directory", path=tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    refused(tmp_path, "is a pipe", path=tmp_path / "pipe")
+    assert_refused(tmp_path, "is a pipe", path=tmp_path / "pipe")
     lfs = write(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
-    refused(tmp_path, "git-lfs", path=lfs)
-    refused(tmp_path, "zip", path=write(tmp_path, b"PK\x03\x04" + b"\x00" * 40))
+    assert_refused(tmp_path, "git-lfs", path=lfs)
+    assert_refused(tmp_path, "zip", path=write(tmp_path, b"PK\x03\x04" + b"\x00" * 40))
     broken = write(tmp_path, b"PAR1" + b"x" * 100)
-    refused(tmp_path, str(broken), path=broken)
+    assert_refused(tmp_path, str(broken), path=broken)
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):

@@ -64,6 +64,16 @@ UNDERSTOOD = {
     ("2024-01-02 093000",): ("YYYY-MM-DD and a clock", "2024-01-02T09:30:00"),
     ("20240102",): ("YYYYMMDD", "2024-01-02T00:00:00"),
     ("20240102 170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
+    ("2024-01-02 09:30:00 EST", "2024-01-03 09:30:00 EST"): (
+        "YYYY-MM-DD and a clock EST",
+        "2024-01-02T09:30:00",
+    ),
+    ("20240102 09:30:00 US/Eastern",): ("YYYYMMDD and a clock US/Eastern", "2024-01-02T09:30:00"),
+    ("2024-01-02T09:30:00-05:00[America/New_York]",): (
+        "YYYY-MM-DD and a clock with an offset[America/New_York]",
+        "2024-01-02T14:30:00",
+    ),
+    ("20240102  17:00:00",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102 170000123",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00.123"),
     ("20240102 17:00",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
@@ -84,6 +94,21 @@ UNDERSTOOD = {
     ("02-Jan-2024",): ("DD-Jan-YYYY", "2024-01-02T00:00:00"),
     ("02-JAN-24",): ("DD-Jan-YY", "2024-01-02T00:00:00"),
     ("2 January 2024 09:30:00.5",): ("DD January YYYY and a clock", "2024-01-02T09:30:00.5"),
+    ("Tuesday, January 2, 2024",): ("Monday, January DD, YYYY", "2024-01-02T00:00:00"),
+    ("Jan. 2, 2024",): ("Jan. DD, YYYY", "2024-01-02T00:00:00"),
+    ("Jan-02-2024",): ("Jan-DD-YYYY", "2024-01-02T00:00:00"),
+    ("02Jan2024",): ("DDJanYYYY", "2024-01-02T00:00:00"),
+    ("2024年1月2日",): ("YYYY年MM月DD日", "2024-01-02T00:00:00"),
+    ("2024-02", "2024-03"): ("YYYY-MM", "2024-02-01T00:00:00"),
+    ("202401020930", "202401020931"): ("YYYYMMDD and a clock", "2024-01-02T09:30:00"),
+    ("02.01.2024 00:00:00.123 GMT+0100",): (
+        "DD.MM.YYYY and a clock with an offset",
+        "2024-01-01T23:00:00.123",
+    ),
+    ("02.01.2024 09:30 -05:00", "03.01.2024 09:30 -05:00"): (
+        "DD.MM.YYYY and a clock with an offset",
+        "2024-01-02T14:30:00",
+    ),
     ("Tue, 02 Jan 2024 09:30:00 GMT",): ("Mon, DD Jan YYYY and a clock", "2024-01-02T09:30:00"),
 }
 
@@ -106,7 +131,9 @@ def test_times_are_read_as_they_are_written(read, cells):
         ("0", "1"),
         ("185.23",),
         ("AAPL",),
-        ("09:30:00",),
+        ("09:30:00", "16:00:00", "09:30:00"),
+        ("09:30:00", "9 to 5"),
+        ("2024-07-02 09:30 EDT", "2024-11-05 09:30 EST"),
         ("99999999",),
         ("45293.5",),
         ("2024",),
@@ -125,17 +152,51 @@ def test_what_is_no_time_has_no_format(cells):
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        (("01/02/2024", "01/03/2024"), "can be day, month, year or month, day, year"),
-        (("01/02/2024 10:00", "01/02/2024 11:00"), "can be day, month, year or month, day, year"),
         (("01/02/2024", "05/01/2024", "03/02/2024"), "can be day, month, year or month, day"),
-        (("24/01/02", "24/01/03"), "can be day, month, year or year, month, day"),
+        (("01/02/2024 10:00", "01/02/2024 11:00") * 500, "can be day, month, year or month, day"),
+        (("01/02/2024", "01/03/2024", "02/02/2024") * 334, "can be day, month, year or month, day"),
         (("13/02/2024", "02/13/2024"), "neither"),
     ],
+    ids=["two orders", "more than the samples", "both", "none"],
 )
 def test_a_day_that_can_be_a_month_is_named(cells, reason):
     assert find_time_format(cells) is None
     assert reason in time_ambiguity(cells)
     assert cells[0] in time_ambiguity(cells)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("01/02/2024 10:00", "01/02/2024 09:00", "01/02/2024 11:00"),
+        ("01/02/2024", "01/03/2024"),
+        ("02/03/24 1:00 PM", "01/02/24 11:00 AM"),
+        ("24/01/02", "24/01/03"),
+    ],
+)
+def test_a_day_that_can_be_a_month_does_not_matter_where_the_order_is_the_same(read, cells):
+    time_format = find_time_format(cells)
+    assert time_format.is_order_only
+    assert "in the same order" in time_format.name
+    assert time_ambiguity(cells) == ""
+    values = read(cells)
+    by_value = sorted(cells, key=lambda cell: values[cells.index(cell)])
+    assert by_value == sorted(cells, key=lambda cell: (cell[:8], "PM" in cell, cell))
+    assert find_time_format([*cells, *cells] * 500) is None  # what follows may be in another order
+
+
+@pytest.mark.parametrize(
+    ("cells", "seconds"),
+    [
+        (("09:30:00", "16:00:00.5"), (34200, 57600.5)),
+        (("4:00 PM", "9:30 AM"), (57600, 34200)),
+    ],
+)
+def test_clocks_that_run_in_one_direction_are_of_one_day(read, cells, seconds):
+    time_format = find_time_format(cells)
+    assert (time_format.name, time_format.is_order_only) == ("a clock", True)
+    assert [value % (86400 * 10**9) / 10**9 for value in read(cells)] == list(seconds)
+    assert find_time_format(cells[:1] * 1000) is None  # the next ones may be of another day
 
 
 def test_each_cell_may_have_its_own_precision(read):
@@ -181,6 +242,7 @@ def test_missing_samples_say_nothing(read):
 def test_a_few_other_cells_do_not_hide_the_format():
     assert find_time_format([*["2024-01-02"] * 9, "Total"]) is not None
     assert find_time_format([*["2024-01-02"] * 8, "Total", "Mean"]) is None
+    assert find_time_format(["2024-01-02", "2024-01-03", "Source: Me"]) is not None
 
 
 WRITERS = {
@@ -208,7 +270,8 @@ def test_any_time_in_any_format_is_read_exactly_or_has_no_format(read, writer, t
     if order != "any":
         times = sorted(times, reverse=order == "descending")
     cells = [time.strftime(writer) for time in times]
-    if find_time_format(cells) is None:
+    time_format = find_time_format(cells)
+    if time_format is None:
         assert time_ambiguity(cells).startswith(f"times like {cells[0]} ")
         return
     expected = []
@@ -216,6 +279,10 @@ def test_any_time_in_any_format_is_read_exactly_or_has_no_format(read, writer, t
         elapsed = datetime.strptime(cell, writer) - datetime(1970, 1, 1)
         expected.append(elapsed // timedelta(microseconds=1) * 1000)
     found = read(cells)
+    if time_format.is_order_only:
+        rows = range(len(cells))
+        assert sorted(rows, key=found.__getitem__) == sorted(rows, key=expected.__getitem__)
+        return
     if "/" in writer and found != expected:  # the order decided, and times in any order can mislead
         assert order == "any"
         return

@@ -19,7 +19,7 @@ def test_a_sort_in_small_parts_is_that_of_the_whole(span, tmp_path, monkeypatch)
     with TimedTicks(tmp_path / "ticks") as ticks:
         for first in range(0, 1000, 300):
             part = slice(first, first + 300)
-            ticks.add(np.zeros(len(times[part]), np.int32), prices[part], times[part])
+            ticks.add_ticks(np.zeros(len(times[part]), np.int32), prices[part], times[part])
         found = np.concatenate([prices for _, prices in ticks.sorted(lambda share: None)])
     assert found.tolist() == np.argsort(times, kind="stable").tolist()
 
@@ -27,8 +27,8 @@ def test_a_sort_in_small_parts_is_that_of_the_whole(span, tmp_path, monkeypatch)
 def test_ticks_that_are_cut_back_are_not_sorted(tmp_path):
     with TimedTicks(tmp_path / "ticks") as ticks:
         for time in (3, 1, 2):
-            ticks.add(np.zeros(1, np.int32), np.array([time]), np.array([time]))
+            ticks.add_ticks(np.zeros(1, np.int32), np.array([time]), np.array([time]))
         ticks.cut_back(2)
-        ticks.add(np.zeros(1, np.int32), np.array([0]), np.array([0]))
+        ticks.add_ticks(np.zeros(1, np.int32), np.array([0]), np.array([0]))
         found = np.concatenate([prices for _, prices in ticks.sorted(lambda share: None)])
     assert found.tolist() == [0, 1, 3]

@@ -9,7 +9,7 @@ from lib.tapes.recording_files import news_file, part_file, played_path
 
 
 def test_a_file_is_played_as_it_is_whether_it_is_there_or_not(tmp_path):
-    for name in ("a.parquet", "*.csv"):
+    for name in ("a.parquet", "*.csv", "x" * 300):
         assert played_path(str(tmp_path / name)) == str(tmp_path / name)
 
 

@@ -118,6 +118,7 @@ def test_a_refusal_is_found_like_a_tape_and_holds_for_the_files_as_they_were(
     refused = store.prepare(recipe, refuse, RUN)
     assert refused == Refused(reason="no tape", run=RUN, lasts=True)
     assert store.find(recipe) == refused
+    assert len(files(store)) == 2  # its outcome and the lock: nothing half made
     source.write_text("now it is one")
     assert store.find(recipe) is None
     prepare(store, recipe, 1)
@@ -143,8 +144,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     refused = store.prepare(recipe, read, RUN)
     assert isinstance(refused, Refused)
     assert "changed while it was read" in refused.reason
-    assert store.find(recipe) == refused
     assert not refused.lasts
+    source.write_text("has grown again")
+    assert store.find(recipe) == refused
 
 
 def test_a_damaged_tape_is_made_anew_in_its_place(store: TapeStore, recipe: TickRecipe):

@@ -212,7 +212,7 @@ def test_a_terminal_shows_a_bar_while_it_prepares(start, tmp_path):
 def test_elsewhere_a_line_every_few_seconds_says_how_far_it_is(monkeypatch, capsys):
     times = iter([0.0, 1.0, 3.5, 3.5, 4.0, 7.0, 7.0])
     monkeypatch.setattr(program.time, "monotonic", lambda: next(times))
-    progress = program._Progress()
+    progress = program._ProgressDisplay()
     for share in (0.1, 0.4, 0.5, 0.9):
         progress.show("reading", share)
     progress.end()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lib.trading.checkpoint import LastEvaluated
+from lib.trading.checkpoint import LastEvaluated, read_last_evaluated
 from lib.wire.ticks import PLAIN_TAPE
 
 
@@ -17,12 +17,14 @@ def path(tmp_path) -> Path:
 
 
 def test_a_successor_goes_on_behind_the_last_tick_that_was_stored_of_the_last_tape(path):
+    assert read_last_evaluated(path) == ("", 0)
     evaluated = LastEvaluated(path)
     assert evaluated.last("one") == 0
     for tape, sequence in (("one", 7), ("one", 9), ("two", 3)):
         evaluated.store(tape, sequence)
         for each in (evaluated, LastEvaluated(path)):
             assert each.last(tape) == sequence
+        assert read_last_evaluated(path) == (tape, sequence)
     assert LastEvaluated(path).last("one") == 0
 
 

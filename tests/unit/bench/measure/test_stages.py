@@ -37,7 +37,7 @@ def test_all_stages_and_calls_are_measured_and_each_takes_time() -> None:
         *((name, 1) for name in one),
     ]
     assert {stage.symbols for stage in stages} == {4}
-    assert [call.name for call in calls] == ["read", "update"]
+    assert [call.name for call in calls] == ["read", "update", "reader().arm"]
     assert all(stage.ns_per_tick > 0 for stage in stages)
     assert all(call.ns_per_call > 0 for call in calls)
     assert dict(os.environ) == before

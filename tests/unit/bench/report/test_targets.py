@@ -35,6 +35,7 @@ def test_every_target_has_its_limit_and_the_figure_of_the_recording():
         ("at least 8 M ticks/s", "8.50 M ticks/s"),
         ("at least 10 × the fastest of them", "20.0 × ZeroMQ (8.00 M ticks/s to 0.400 M ticks/s)"),
         ("at least 1 × the fastest of them", "2.00 × ZeroMQ (8.00 M ticks/s to 4.00 M ticks/s)"),
+        ("at least 0.9 × the random walk's", "0.950 × (7.60 M ticks/s to 8.00 M ticks/s)"),
         ("at most 1.3 × the bare floor's", "1.25 × three bare processes (100 µs to 80.0 µs)"),
         ("at most 0.5 × ZeroMQ's", "0.498 × ZeroMQ (100 µs to 201 µs)"),
         ("at most 2 ms", "200 µs"),

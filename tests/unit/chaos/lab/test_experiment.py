@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chaos.corrupt_feed import CorruptFeed
-from chaos.lab.experiment import Result, putting_back, report_text, to_json
+from chaos.lab.experiment import ExperimentResult, putting_back, report_text, to_json
 from chaos.lab.figures import OrderCounts, TickCounts
 from chaos.lab.target import TargetError
 from chaos.lab.verdict import Totals
@@ -17,7 +17,7 @@ from lib.stack.long_program import Interrupted
 
 @pytest.mark.parametrize("reasons", [[], ["this", "that"]])
 def test_report_and_json_have_the_figures_the_totals_and_the_verdict(reasons: list[str]) -> None:
-    result = Result(
+    result = ExperimentResult(
         Totals(TickCounts(1, 2, 3), TickCounts(4, 5, 6), OrderCounts(7, 0, 0, 0, 0)), reasons
     )
     text = report_text(CorruptFeed(1), result)

@@ -38,6 +38,23 @@ def test_a_median_is_held_against_its_goal_when_there_are_enough(times_ms, judge
     assert len(series.times_ns) == len(times_ms)
 
 
+@pytest.mark.parametrize(("time_ms", "judgement"), [(120, REACHED), (121, MISSED)])
+def test_a_gateway_with_a_large_tape_is_held_against_the_one_with_the_random_walk(
+    time_ms, judgement
+):
+    figures = {
+        "drop_gateway": role_hit("gateway", [100] * GOAL_ROUNDS),
+        "drop_gateway_large_tape": role_hit("gateway", [time_ms] * GOAL_ROUNDS, "drop_gateway")
+        | {"fault": "SIGKILL of gateway with a tape", "tape_ticks": 7},
+    }
+
+    walk, tape = goal_series(figures)
+    assert (walk.goal_ns, tape.goal_ns) == (400 * MILLISECOND_NS, 120 * MILLISECOND_NS)
+    assert tape.judgement == judgement
+    alone = {"drop_gateway_large_tape": figures["drop_gateway_large_tape"]}
+    assert goal_series(alone)[0].goal_ns == 400 * MILLISECOND_NS
+
+
 def test_freezes_are_judged_together_which_hides_no_role_that_always_misses_its_goal():
     figures = {
         f"freeze_{role}": role_hit(role, [time_ms] * 5, "freeze", "order_possible_ns")

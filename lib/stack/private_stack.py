@@ -234,6 +234,8 @@ def settings_tables(settings: Settings) -> dict[str, dict[str, Any]]:
     tables = msgspec.to_builtins(settings, enc_hook=str)
     for name, keys in tables.pop("strategies").items():
         tables[f"strategies.{json.dumps(name)}"] = keys
+    if tables["cluster"] is None:  # a table that is left out
+        del tables["cluster"]
     sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
     return {"": {key: tables[key] for key in tables.keys() - sections.keys()}, **sections}
 

@@ -65,6 +65,14 @@ def test_an_entry_that_is_booked_is_skipped_and_the_place_outlives_a_restart(led
     assert content(ledger.path) == [sorted(BOOKED), positions(BOOKED)]
 
 
+def test_an_entry_that_comes_twice_at_once_is_booked_once(ledger):
+    """A writer knows its own by the acknowledgement, and may have been sent it before that."""
+    first, second = entries(3, 5)
+    project(ledger, [first, first, second, first])
+    assert ledger.journal_place() == place(2)
+    assert content(ledger.path) == [sorted(BOOKED), positions(BOOKED)]
+
+
 def test_facts_are_those_of_the_journal(ledger):
     marks = {"alice": "-12.5 reached", "bob": "3"}
     entry = JournalEntry(orders=ROWS[:1], loss_marks=marks, anonymous_clients=7)

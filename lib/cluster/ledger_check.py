@@ -35,15 +35,19 @@ from lib.cluster.streams import LEDGER
 from lib.ledger.check import MAX_LINES, position_name
 from lib.ledger.journal import JournalError, JournalPlace
 from lib.ledger.projection import project
-from lib.ledger.reader import Snapshot, read_ledger
+from lib.ledger.reader import Fact, Snapshot, read_ledger
 from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.writer import Ledger
 from lib.net.event_loop import EventLoop
+from lib.prices import decimal_text
 from lib.settings import ClusterSettings
 
 ANSWER_LIMIT_S: Final = 10.0
 """How long brokers may take to connect, or to answer a question that is asked again and again. It
 is longer than an election."""
+
+_MONEY: Final = ("price", "cost", "average_price", "realised_profit")
+"""The columns in units of 1e-8."""
 
 
 class NotComparedError(Exception):
@@ -202,12 +206,21 @@ def _compare(
             other = next(others, None)
         else:
             if row != other:
-                yield f"{name_of(key)}: is {_text(row)}, and {_text(other)} in {LEDGER}"
+                yield f"{name_of(key)}: {_columns(row, other)}"
             row, other = next(rows, None), next(others, None)
 
 
-def _text(row: tuple[Any, ...] | None) -> str:
-    return ", ".join(map(str, row or ()))
+def _columns(row: Any, other: Any) -> str:
+    """Return what differs between two rows of one key."""
+    return "; ".join(
+        f"{name} is {_text(name, row[at])}, and {_text(name, other[at])} in {LEDGER}"
+        for at, name in enumerate(row._fields)
+        if row[at] != other[at]
+    )
+
+
+def _text(column: str, value: Any) -> str:
+    return decimal_text(value) if column in _MONEY and value is not None else str(value)
 
 
 def _order_key(order: BookedOrder) -> tuple[str, int]:
@@ -218,8 +231,8 @@ def _position_key(position: BookedPosition) -> tuple[str, str]:
     return position.client_id, position.symbol
 
 
-def _fact_key(fact: tuple[str, object]) -> tuple[str]:
-    return (fact[0],)
+def _fact_key(fact: Fact) -> tuple[str]:
+    return (fact.name,)
 
 
 def _order_name(key: tuple[str, int]) -> str:

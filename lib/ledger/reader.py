@@ -82,6 +82,13 @@ class Counted(NamedTuple):
     """The highest number among them."""
 
 
+class Fact(NamedTuple):
+    """Something about the ledger as a whole."""
+
+    name: str
+    value: object
+
+
 class Snapshot:
     """A ledger at one moment. Made by `read_ledger`, which documents the errors."""
 
@@ -121,12 +128,13 @@ class Snapshot:
         """Return how much of its journal the ledger has; None if it has none."""
         return place_in(self._connection)
 
-    def facts(self) -> Iterator[tuple[str, object]]:
+    def facts(self) -> Iterator[Fact]:
         """The facts that follow from a journal, by name."""
-        return self._connection.execute(
+        rows = self._connection.execute(
             "SELECT name, value FROM facts WHERE name NOT IN ('created_utc', 'commits') "
             "ORDER BY name"
         )
+        return (Fact(*row) for row in rows)
 
     def holdings(self, after: tuple[str, str], limit: int) -> list[Holding]:
         """Return the next `limit` positions after this client_id and symbol, in that order."""

@@ -323,7 +323,9 @@ class OrderManager:
 
     def _on_drained(self, session: Session) -> None:
         """Close the connection of a half-closed client that has all its answers."""
-        if self._connections[session].half_closed and not self._desk.ended(session):
+        if not self._connections[session].half_closed or self._desk.ended(session):
+            return
+        if not self._desk.owes_answer(session):
             self._connections[session].close("closed by peer")
 
     def _on_closed(self, session: Session) -> None:

@@ -48,7 +48,7 @@ from lib.process.log_events import LedgerSetApart, log_event
 
 MAX_WAITING: Final = 256
 """The most messages that wait for the ledger. Further ones are read later."""
-MAX_PROJECTED_BYTES: Final = 1024 * 1024
+MAX_PROJECTED_BYTES: Final = 512 * 1024
 """About how much is booked at a time, some 5,000 orders, so that the role keeps beating."""
 NO_ORDERS: Final = JournalEntry(orders=[])
 """The entry of a claim."""

@@ -150,7 +150,10 @@ class OrderHost:
             if isinstance(event, Connected):
                 self._broker.follow(live_subject(LEDGER))
             elif isinstance(event, Answer | Delivered):
-                self._journal.take(event, now_ns)
+                try:
+                    self._journal.take(event, now_ns)
+                except LedgerError as error:  # in the comparison with the stream: it begins anew
+                    self._ledger_watch.failed(str(error))
 
     def _serve(self, manager: OrderManager) -> None:
         """Book what was appended; decide and append what has arrived since."""

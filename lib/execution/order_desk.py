@@ -211,6 +211,10 @@ class OrderDesk:
         self._refuse(session, MessageError(reason, order_id_of(unfinished)))
         return True
 
+    def owes_answer(self, session: Session) -> bool:
+        """Return whether the next commit answers this session."""
+        return any(answer.session is session for answer in self._answers)
+
     def _may_explain(self, session: Session) -> bool:
         return self._malformed.get(session, 0) < MAX_EXPLAINED
 

@@ -393,6 +393,11 @@ class Ledger:
     ) -> None:
         if anonymous_clients is None:
             anonymous_clients = self._anonymous_clients
+        if place is None and self._place:
+            raise LedgerError(
+                f"ledger {self.path}: is made of a cluster's stream, which would not have this "
+                "order: put [cluster] into the settings, or move the ledger away"
+            )
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT_ORDER, self._rows)
         connection.executemany(_UPSERT_POSITION, _position_rows(self._moved))

@@ -32,6 +32,7 @@ from lib.ledger import projection
 from lib.ledger.journal import JournalEntry, JournalPlace
 from lib.ledger.loss_marks import LossMark
 from lib.ledger.projection import project
+from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.process.role import RoleEndsError
 from lib.settings import ClusterSettings, RiskSettings, Settings
@@ -383,6 +384,7 @@ def story(make: Callable[[int], World], seed: int) -> World:
     )
     fresh = projected(world.stream.messages, hosts[0].path.with_name("fresh.sqlite"))
     assert [content(host.path) for host in hosts] == [fresh, fresh]
+    assert "JournalRefused" not in {end for host in hosts for end in host.ends}
     booked = {(row[0], row[1]): row for row in fresh[0]}
     for client in clients:
         assert len(client.reports) == client.last_order_id
@@ -521,8 +523,8 @@ def test_orders_without_an_acknowledgement_are_answered_with_an_error_and_booked
 def _appends_and_says_nothing(
     broker: ModelBroker, stream: str, headers: Mapping[str, str], data: bytes, expected: int
 ) -> int:
-    broker._brokers.stream(stream).append(headers, data, expected)
-    question = broker._brokers.number()
+    broker.brokers.stream(stream).append(headers, data, expected)
+    question = broker.brokers.number()
     broker.answers.append(Failed(question, "no answer"))
     return question
 
@@ -551,6 +553,21 @@ def test_a_ledger_that_the_stream_does_not_have_is_set_apart_and_made_anew(
     assert re.fullmatch(rf"{host.path}\.apart-\d{{8}}T\d{{6}}Z", event[1])
     assert content(Path(event[1])) == booked
     assert "ledger_begun" not in {line["event"] for line in logged}
+
+
+def test_a_ledger_that_cannot_be_read_at_the_start_is_compared_later(world: World) -> None:
+    trade(world, 5)
+    for host in world.hosts:
+        host.end()
+    failing = LedgerError("disk error")
+    with (
+        patch.object(FragileLedger, "journal_place", side_effect=failing),
+        capture_logs() as logged,
+    ):
+        for _ in range(40):
+            world.step()
+    assert {line.get("reason") for line in logged} == {"disk error"}
+    world.run(lambda: serving(world) and all(host.follows_all() for host in world.hosts))
 
 
 def test_a_ledger_from_before_the_cluster_is_refused_and_left_alone(world: World) -> None:

@@ -223,3 +223,18 @@ def test_what_a_pass_has_left_is_not_slept_over(
     manager.pass_until_held()
     manager.manager.step()
     assert (slept[0], slept[-1]) == (True, False)
+
+
+def test_a_client_that_half_closes_before_its_order_is_committed_gets_its_answer(
+    manager: Manager,
+) -> None:
+    (client,) = manager.connect_and_pass(1)
+    client.sendall(order(1))
+    wait_until(lambda: manager.loop.poll() or manager.manager.has_input, "the order has arrived")
+    manager.manager.decide(order_manager.MAX_COMMIT_BYTES)
+    client.shutdown(socket.SHUT_WR)
+    (connection,) = manager.manager._connections.values()
+    wait_until(lambda: manager.loop.poll() or connection.half_closed, "it has half-closed")
+    manager.manager.commit()
+    assert json.loads(client.recv(65536)[:-1])["status"] == "FILLED"
+    assert client.recv(1) == b""

@@ -14,8 +14,9 @@ from lib.ledger.journal import JournalEntry, JournalError, JournalPlace, decode_
 from lib.ledger.projection import project
 from lib.ledger.reader import read_ledger
 from lib.ledger.schema import LedgerError
-from lib.ledger.writer import Ledger
+from lib.ledger.writer import Ledger, report_of
 from lib.prices import decimal_text
+from lib.wire.order_messages import make_order
 from tests.helpers import fresh_ledger, locked
 from tests.ledgers import orders, positions
 
@@ -59,7 +60,7 @@ def test_an_entry_that_is_booked_is_skipped_and_the_place_outlives_a_restart(led
     first, second = entries(3, 5)
     project(ledger, [first])
     ledger.close()
-    project(ledger, [first, second])
+    project(ledger, [first, second, first, second])
     project(ledger, [first, second])
     assert ledger.journal_place() == place(2)
     assert content(ledger.path) == [sorted(BOOKED), positions(BOOKED)]
@@ -159,3 +160,15 @@ def test_a_ledger_that_is_set_apart_keeps_its_content_and_a_new_one_begins(ledge
     with pytest.raises(LedgerError, match="it is there"):
         ledger.set_apart(".apart-20261130T120000Z")
     assert content(ledger.path) == content(apart)
+
+
+def test_an_order_without_a_journal_is_not_booked_in_the_ledger_of_a_cluster(ledger):
+    first, second = entries(7, 1)
+    project(ledger, [first])
+    received = make_order(price=10**8, order_id=9, symbol="AAPL", side="BUY", quantity=1)
+    report = report_of(BOOKED[-1]._replace(order_id=9, quantity=1, side="BUY", trade_id=6))
+    ledger.record(received, report, 1, "2026-11-30T12:00:00.000000Z")
+    with pytest.raises(LedgerError, match=r"put \[cluster\] into the settings, or move the ledger"):
+        ledger.commit()
+    project(ledger, [second])
+    assert content(ledger.path) == [sorted(BOOKED), positions(BOOKED)]

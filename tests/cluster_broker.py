@@ -44,6 +44,13 @@ class Stream:
         self.messages.append(Message(expected_last + 1, dict(headers), data))
         return expected_last + 1
 
+    def state(self) -> StreamState:
+        return StreamState(self.first, len(self.messages), self.leader)
+
+    def read(self, first: int, most: int) -> list[Message]:
+        first = max(first, self.first)
+        return self.messages[first - 1 : first - 1 + most]
+
 
 class ModelBrokers:
     """The streams, and the clients that follow them."""
@@ -112,8 +119,7 @@ class ModelBroker:
         if self.brokers.happens(self.brokers.faults.lost_request):
             self.answers.append(Failed(question, "no answer"))
         else:
-            state = StreamState(there.first, len(there.messages), there.leader)
-            self.answers.append(Looked(question, state))
+            self.answers.append(Looked(question, there.state()))
         return question
 
     def read(self, stream: str, first: int, most: int) -> int:
@@ -122,8 +128,7 @@ class ModelBroker:
         if not there.leader or self.brokers.happens(self.brokers.faults.lost_request):
             self.answers.append(Failed(question, "no answer"))
         else:
-            first = max(first, there.first)
-            self.answers.append(Read(question, there.messages[first - 1 : first - 1 + most]))
+            self.answers.append(Read(question, there.read(first, most)))
         return question
 
     def taken(self) -> list[Answer]:

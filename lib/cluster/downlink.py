@@ -3,8 +3,9 @@
     live subject → StreamFollower → ReceivedPublication → StreamServer → clients
 
 It begins some messages before the stream's end, so that clients that were away for a while find
-what they need. What cannot go on without a gap ends the role, so that all clients join anew and are
-told what they have missed.
+what they need: those of the last tape, without a gap. The port opens when they are there. What
+cannot go on without a gap after that ends the role, so that all clients join anew and are told what
+they have missed.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Downlink:
         self._question: int | None = None
         self._look_ns = loop.clock()
         self._follower: StreamFollower | None = None
+        self._serve_behind = 0
+        """The last message of the stream at the start: the port opens when it has come."""
+        self._kind = ReceivedNews if stream == NEWS else ReceivedTicks
         self._publication: ReceivedPublication | None = None
         self._server: StreamServer | None = None
         self._silence = LogOnce()
@@ -123,27 +127,41 @@ class Downlink:
         first = max(looked.state.first, looked.state.last - back + 1)
         self._follower = StreamFollower(self._broker, self._stream, first, now_ns)
         self._follower.word(looked.state.last, now_ns)
+        self._serve_behind = looked.state.last
 
     def _receive(self, messages: list[Message]) -> None:
         for message in messages:
             if message.is_claim and position_of(message.headers) is None:
                 continue  # the first one of all: there was no tape yet
             try:
-                if self._publication is None:
-                    self._serve(message)
-                assert self._publication
-                assert self._server
-                if count := self._publication.receive(message):
-                    self._server.publish(count, self._sent_ns(message))
+                self._keep(message)
             except (NewTapeError, ProtocolError) as error:
                 raise RoleEndsError(DownlinkEnds(stream=self._stream, reason=str(error))) from None
+        assert self._follower
+        if (
+            self._server is None
+            and self._publication
+            and self._follower.next_sequence > self._serve_behind
+        ):
+            self._server = StreamServer(
+                self._loop, self._client_log, self._publication, STALL_LIMIT_NS
+            )
+            self._listener.accept_again()
 
-    def _serve(self, message: Message) -> None:
-        """Open the port: the stream begins with this message."""
-        kind = ReceivedNews if self._stream == NEWS else ReceivedTicks
-        self._publication = ReceivedPublication(message, kind)
-        self._server = StreamServer(self._loop, self._client_log, self._publication, STALL_LIMIT_NS)
-        self._listener.accept_again()
+    def _keep(self, message: Message) -> None:
+        """Publish what a message has. Raises NewTapeError or ProtocolError."""
+        if self._publication is None:
+            self._publication = ReceivedPublication(message, self._kind)
+        if self._server:
+            if count := self._publication.receive(message):
+                self._server.publish(count, self._sent_ns(message))
+            return
+        try:
+            count = self._publication.receive(message)
+        except NewTapeError:  # there is no client yet
+            self._publication = ReceivedPublication(message, self._kind)
+            count = self._publication.receive(message)
+        self._publication.publish(count)
 
     def _sent_ns(self, message: Message) -> int:
         """Return when a message was sent, by this host's monotonic clock."""

@@ -78,7 +78,7 @@ class StreamFollower:
         if not isinstance(answer, Read) or not answer.messages:
             self._read_ns = now_ns + READ_AGAIN_NS
             return []
-        first = answer.messages[0].sequence
+        first = min([answer.messages[0].sequence, *self._held])
         if first > self.next_sequence:  # those before it are no longer kept
             self.skipped += first - self.next_sequence
             self.next_sequence = first

@@ -36,6 +36,8 @@ class Takeover:
         self._is_known = False
         """Whether `last` is the last message of the stream, by the last look."""
         self._at_once = False
+        self._epoch_heard = 0
+        """The highest one."""
 
     @property
     def is_due(self) -> bool:
@@ -57,6 +59,7 @@ class Takeover:
         """The writer of this epoch has given its word, or has written."""
         if self.last is None or epoch >= self.last.epoch:
             self._watch.heard(now_ns)
+        self._epoch_heard = max(self._epoch_heard, epoch)
 
     def begin_anew(self, now_ns: int) -> None:
         """The claim was refused: there is another writer."""
@@ -96,8 +99,13 @@ class Takeover:
             self._question = self._broker.read(self._stream, state.last, 1)
 
     def _is_wanted(self, now_ns: int) -> bool:
-        """Whether to read the last message: while the writer writes it is soon another one."""
-        return self.last is None or self._at_once or self._watch.is_silent(now_ns)
+        """Whether to read the last message: while the writer writes it is soon another one.
+
+        It is also read when there is another writer than that of `last`.
+        """
+        if self.last is None or self._epoch_heard > self.last.epoch:
+            return True
+        return self._at_once or self._watch.is_silent(now_ns)
 
     def _take_last(self, messages: list[Message]) -> None:
         if not messages or messages[-1].sequence != self._last_seen:

@@ -17,6 +17,7 @@ import structlog
 from lib.clock import SECOND_NS, to_ns
 from lib.cluster.broker import EPOCH, HOST, Answer, Broker, Delivered
 from lib.cluster.publisher import Publisher, headers_of
+from lib.cluster.stream_follower import SILENCE_NS
 from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.streams import (
     CLOCK,
@@ -94,13 +95,14 @@ class Uplink:
         self._tape = ""
         self._made_of = ""
         """What it is made of, as JSON."""
-        self._word_ns = loop.clock()
+        self._word_ns = self._heard_ns = loop.clock()
         self._standing_by = LogOnce()
         self._contents = contents
         loop.add_timed(self)
 
     def connected(self) -> None:
         """There is a connection to the brokers, or there is one again."""
+        self._heard_ns = self._loop.clock()
         self._broker.follow(live_subject(self._stream))
 
     def take(self, event: Answer | Delivered) -> None:
@@ -108,6 +110,7 @@ class Uplink:
         now_ns = self._loop.clock()
         if isinstance(event, Delivered):
             if event.subject == live_subject(self._stream):
+                self._heard_ns = now_ns
                 self.takeover.heard(number_in(event.message.headers, EPOCH), now_ns)
         elif not self.writer.take(event):
             self.takeover.take(event, now_ns)
@@ -139,6 +142,8 @@ class Uplink:
         if self._has_claimed:  # in vain
             self._has_claimed = False
             takeover.begin_anew(now_ns)
+        if now_ns - self._heard_ns > SILENCE_NS:
+            self.connected()
         takeover.look(now_ns)
         if takeover.is_due:
             last = takeover.last
@@ -152,6 +157,8 @@ class Uplink:
 
     def _write(self, now_ns: int) -> None:
         self.writer.look(now_ns)
+        if self.writer.standing is Standing.RESOLVED and not self.is_writer:
+            self.writer.resolved()  # says what became of the claim
         if self.writer.standing is Standing.WRITER and not self.is_writer:
             self.is_writer = True
             former = self.takeover.writer

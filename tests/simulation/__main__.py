@@ -1,4 +1,7 @@
-"""`python -m tests.simulation --seed N` replays one seed, `--seeds N` runs many on all cores."""
+"""`python -m tests.simulation --seed N` replays one seed, `--seeds N` runs many on all cores.
+
+With `--clusters` they are seeds of clusters of hosts.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ def main() -> int:
     what.add_argument("--seed", type=int, help="replay this one")
     what.add_argument("--seeds", type=int, help="run so many")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--clusters", action="store_true", help="of clusters, not of one host")
     arguments = parser.parse_args()
     if arguments.seeds is not None and arguments.seeds < 1:
         parser.error("--seeds: at least 1")
@@ -24,7 +28,7 @@ def main() -> int:
     else:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
     began_s = time.monotonic()
-    campaign = run_seeds(seeds)
+    campaign = run_seeds(seeds, clusters=arguments.clusters)
     elapsed_s = time.monotonic() - began_s
     print(campaign)
     print(f"{campaign.seeds / elapsed_s:.1f} seeds a second")

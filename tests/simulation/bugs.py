@@ -55,12 +55,15 @@ BUGS = {
 """By name; the variants below enter themselves."""
 
 
-def bug(cls: type, method: str, named: str) -> Callable[[Variant], Variant]:
-    """Enter a variant of a method as a bug that some finding must name."""
+def bug(
+    place: object, name: str, named: str, bugs: dict[str, Bug] = BUGS
+) -> Callable[[Variant], Variant]:
+    """Enter a variant of a method, or of a module's function, as a bug that a finding must name."""
 
     def enter(variant: Variant) -> Variant:
-        name = variant.__name__.strip("_").replace("_", " ")
-        BUGS[name] = Bug(partial(patch.object, cls, method, variant), named)
+        bugs[variant.__name__.strip("_").replace("_", " ")] = Bug(
+            partial(patch.object, place, name, variant), named
+        )
         return variant
 
     return enter

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.simulation.world import FAULTS, Result, run_seed
+from tests.simulation.cluster_world import CLUSTER_FAULTS, run_cluster
+from tests.simulation.result import Result
+from tests.simulation.world import FAULTS, run_seed
 
 MOST_FAILURES_TOLD = 10
 MOST_FINDINGS_TOLD = 5
@@ -18,8 +20,9 @@ MOST_FINDINGS_TOLD = 5
 
 @dataclass
 class Campaign:
-    """The sum of many results."""
+    """The sum of many results, of clusters or of hosts by themselves."""
 
+    clusters: bool = False
     seeds: int = 0
     ticks: int = 0
     orders: int = 0
@@ -44,11 +47,13 @@ class Campaign:
             self.failed.append(result)
 
     def __str__(self) -> str:
+        kinds = CLUSTER_FAULTS if self.clusters else FAULTS
+        option = "--clusters " if self.clusters else ""
         lines = [
             f"{self.seeds:,} seeds, {self.ticks:,} ticks (at least {self.fewest_ticks} a seed), "
             f"{self.orders:,} orders (at least {self.fewest_orders}), "
             f"{self.faults.total():,} faults (at least {self.fewest_faults})",
-            *(f"{self.faults[kind]:>9,}  {kind}" for kind in FAULTS),
+            *(f"{self.faults[kind]:>9,}  {kind}" for kind in kinds),
             "what the roles said:",
             *(f"{times:>9,}  {event}" for event, times in self.events.most_common()),
         ]
@@ -57,19 +62,18 @@ class Campaign:
             lines.append(f"seed {result.seed} failed:")
             lines += [f"    {finding}" for finding in result.findings[:MOST_FINDINGS_TOLD]]
             lines += [f"    and {more} more findings"] if more > 0 else []
-            lines.append(f"    .venv/bin/python -m tests.simulation --seed {result.seed}")
+            lines.append(f"    .venv/bin/python -m tests.simulation {option}--seed {result.seed}")
         lines.append(f"{len(self.failed)} of {self.seeds:,} seeds failed")
         return "\n".join(lines)
 
 
-def run_seeds(seeds: Sequence[int]) -> Campaign:
-    """Run the seeds on all cores."""
-    campaign = Campaign()
+def run_seeds(seeds: Sequence[int], *, clusters: bool = False) -> Campaign:
+    """Run the seeds on all cores: of clusters, or of hosts by themselves."""
+    campaign = Campaign(clusters)
+    run = run_cluster if clusters else run_seed
     # Spawned, not forked: a child must not inherit what a test runner has open.
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(seeds))) as pool:
-        for result in pool.imap_unordered(
-            run_seed, seeds, chunksize=max(1, min(20, len(seeds) // 4))
-        ):
+        for result in pool.imap_unordered(run, seeds, chunksize=max(1, min(20, len(seeds) // 4))):
             campaign.add(result)
     campaign.failed.sort()
     return campaign

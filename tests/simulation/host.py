@@ -78,6 +78,12 @@ class SimulatedLoop(EventLoop):
                 return True
         return False
 
+    def wakes_ns(self, now_ns: int) -> int:
+        """Return until when it would sleep now, if no socket becomes ready."""
+        deadlines = [timed.next_deadline_ns() for timed in self._timed]
+        longest_ns = now_ns + self._longest_sleep_ns
+        return min((one for one in deadlines if one is not None), default=longest_ns)
+
     def _wait(self, _sleep_ns: int) -> list[tuple[int, tuple[EventCallback, int] | None, int]]:
         sockets = self._sockets
         ready: list[tuple[int, tuple[EventCallback, int] | None, int]] = []

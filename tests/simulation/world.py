@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import structlog
@@ -71,6 +71,7 @@ from tests.simulation.observers import (
     tape_of,
 )
 from tests.simulation.process import HANG_AFTER_NS, ROLES, Crashed, SimulatedProcess
+from tests.simulation.result import Result
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 LEAST_TICKS = 520
@@ -124,17 +125,6 @@ MOST_READINGS = 100
 """Of the clock in one pass of the gateway, apart from what it does for clients that lag."""
 OWN_PID = 1
 """The watchdog's."""
-
-
-class Result(NamedTuple):
-    """What one seed showed."""
-
-    seed: int
-    findings: list[str]
-    faults: Counter[str]
-    ticks: int
-    orders: int
-    events: Counter[str]
 
 
 class World:

@@ -58,3 +58,21 @@ def test_silence_is_noticed_and_a_word_ends_it() -> None:
     assert follower.is_silent(SILENCE_NS + 1)
     follower.word(0, SILENCE_NS + 1)
     assert not follower.is_silent(SILENCE_NS + 1)
+
+
+def test_what_was_delivered_is_given_though_the_stream_no_longer_has_it() -> None:
+    brokers = ModelBrokers(0, Faults())
+    broker = ModelBroker(brokers)
+    stream = brokers.stream(STREAM)
+    for number in range(10):
+        stream.append({}, b"", number)
+    follower = StreamFollower(broker, STREAM, 1, 0)
+    assert follower.delivered(stream.messages[2], 0) == []
+    stream.first = 6
+    follower.word(10, 0)
+    got: list[Message] = []
+    while follower.next_sequence <= 10:
+        follower.look(0)
+        got += follower.take(broker.answers.pop(), 0) or []
+    assert got == [stream.messages[2], *stream.messages[5:]]
+    assert follower.skipped == 4

@@ -1,0 +1,17 @@
+"""What one seed showed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """Of one world."""
+
+    seed: int
+    findings: list[str]
+    faults: Counter[str]
+    ticks: int
+    orders: int
+    events: Counter[str]

@@ -472,6 +472,11 @@ class StreamClaimed(LogEvent, frozen=True, tag="stream_claimed"):
     host: HostName
     former: HostName
 
+    @property
+    def is_takeover(self) -> bool:
+        """Whether another host has written it before."""
+        return self.former not in ("", self.host)
+
 
 @_logged("error", by=_WRITERS)
 class StreamOvertaken(LogEvent, frozen=True, tag="stream_overtaken"):

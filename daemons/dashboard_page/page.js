@@ -3,6 +3,7 @@
 const SILENT_MS = 2500; // after which the page says that nothing comes
 const RETRY_MS = 1000;
 const LATE_S = 1.2; // a role beats at least twice a second
+const SILENT_WRITER_S = 2.5; // the writer of a stream gives its word twice a second
 const CHART_MS = 1900; // at most one drawing of the charts in this time
 
 const $ = (id) => document.getElementById(id);
@@ -190,6 +191,7 @@ function show() {
   showSummary();
   showTapeEnded();
   showFigures();
+  showCluster();
   showStrategies();
   showPrices();
   showNews();
@@ -268,6 +270,27 @@ function showStrategies() {
   setText("whose-signals", `Above, the times to decision are those of ${strategies[0].name}, ` +
     "and so are below the signals, the averages and the thresholds of the sentiment. " +
     "Profit, positions and orders are those of all clients.");
+}
+
+function showCluster() {
+  const cluster = view.cluster;
+  $("cluster").hidden = !cluster;
+  if (!cluster) return;
+  setText("cluster-host", `Cluster, seen from ${cluster.host}`);
+  setText("no-streams", cluster.streams.length ? "" : "Waiting for a role of the cluster.", "awaits");
+  const shown = (value, text) => value === null ? "–" : text(value);
+  fill($("stream-rows"), cluster.streams.map((one) => {
+    const activity = one.activity === "no majority" ? ["▲ no majority", "loss"]
+      : one.activity === "resolving" || one.activity === "starting" ? [`▲ ${one.activity}`, "late"]
+        : [`● ${one.activity}`, one.activity === "standing by" ? "" : "gain"];
+    return [
+      [one.stream], [one.role], activity, [one.writer || "–"],
+      [shown(one.heard_s, (value) => `${duration(value)} ago`), one.heard_s > SILENT_WRITER_S ? "loss" : ""],
+      [number(one.epoch, 0)], [number(one.takeovers, 0)], [number(one.last, 0)],
+      [number(one.position, 0)], [number(one.lag, 0)], [shown(one.lag_s, duration)],
+      [microseconds(one.p50_us)], [microseconds(one.p99_us)],
+    ];
+  }));
 }
 
 function showPrices() {

@@ -74,7 +74,7 @@ class PriceName(NamedTuple):
 
 def plain_name(name: str) -> str:
     """Return a name for comparing: `<CLOSE>`, `Close*` and `Close (USD)` are `close`."""
-    trimmed = _UNIT.sub("", name.strip(" \t<>[]\"'#*_"))
+    trimmed = _UNIT.sub("", name.strip(" \t\ufeff<>[]\"'#*_"))
     return " ".join(trimmed.replace("_", " ").split()).casefold()
 
 

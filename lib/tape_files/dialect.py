@@ -10,7 +10,8 @@ from itertools import accumulate, takewhile
 from typing import Final, NamedTuple
 
 from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
-from lib.tape_files.number_format import is_missing
+from lib.tape_files.number_format import is_missing, is_number_like
+from lib.tape_files.time_format import is_time_like
 from lib.tapes.tape import TapeError
 from lib.text import shortened
 
@@ -35,21 +36,6 @@ _COLUMN_SAMPLE: Final = 50
 
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t| :^~])"?', re.IGNORECASE)
 _COMMENTS: Final = ("#", "//", "%", "--")
-_CURRENCY: Final = r"(?:[$€£¥₹] ?|[A-Z]{3} )?"
-_GROUPED: Final = (
-    "[0-9]{1,3}(?:[,.'\u2019 \u00a0\u202f][0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"
-)
-_NUMBER: Final = re.compile(
-    rf"(?=.*[0-9]){_CURRENCY}[+\-\u2212]?{_CURRENCY}(?:{_GROUPED}|[0-9]*)(?:[.,][0-9]*)?"
-    r"(?:[eE][+-]?[0-9]{1,3})?(?: ?(?:[KMBTkmbt%€$£]|[A-Z]{3}))?"
-)
-_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
-_ZONE: Final = r"(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?"
-_DAY: Final = (
-    r"(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{8}|[0-9]{1,2}[- ][A-Za-z]{3,9}[- ,]{1,2}"
-    r"[0-9]{2,4}|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4})"
-)
-_TIME: Final = re.compile(rf"{_DAY}(?:[T ]+(?:{_CLOCK}|[0-9]{{6}}){_ZONE})?|{_CLOCK}{_ZONE}")
 _SPLIT_AGAIN: Final = re.compile(r"[,;\t|\n]|^\".*\"$|^'.*'$|^\"|\"$", re.DOTALL)
 _PANDAS_LEVELS: Final = frozenset(["", "price", "ticker"])
 """What the first cell is of the rows that yfinance's columns of two levels become."""
@@ -295,7 +281,7 @@ def _cleanness(rows: Sequence[Row]) -> float:
 
 def _is_value(cell: str) -> bool:
     cell = cell.strip()
-    return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
+    return is_number_like(cell) or is_time_like(cell)
 
 
 def _is_word(cell: str) -> bool:
@@ -312,32 +298,22 @@ _BINANCE_KLINES: Final = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
     "taker_buy_volume,taker_buy_quote_volume,ignore"
 )
-_KNOWN_SHAPES: Final = (  # e: a time since 1970, n: another number, b: true or false
-    ("ennnnnennnnn", _BINANCE_KLINES),
-    (
-        "nnnnnebb",
-        "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,"
-        "is_buyer_maker,is_best_match",
-    ),
-    ("nnnnneb", "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,is_buyer_maker"),
-    ("nnnnebb", "id,price,quantity,quote_quantity,time,is_buyer_maker,is_best_match"),
-    ("nnnneb", "id,price,quantity,quote_quantity,time,is_buyer_maker"),
-)
-_OTHER_SHAPES: Final = (  # t: a time of any kind, w: a word
-    (re.compile("n"), "price"),
-    (re.compile("tn"), "time,price"),
-    (re.compile("wn"), "symbol,price"),
-    (re.compile("twn"), "time,symbol,price"),
-    (re.compile("wtn"), "symbol,time,price"),
-)
-_BARS: Final = (  # those whose four prices must look like open, high, low and close
-    (re.compile("(t)nnnn"), "time,open,high,low,close"),
-    (re.compile("(t)nnnn[nt]"), "time,open,high,low,close,volume"),
-    (re.compile("(tt)nnnn"), "date,time,open,high,low,close"),
-    (re.compile("(tt)nnnn[nt]"), "date,time,open,high,low,close,volume"),
-    (re.compile("(wt)nnnn"), "symbol,time,open,high,low,close"),
-    (re.compile("(wt)nnnn[nt]"), "symbol,time,open,high,low,close,volume"),
-)
+_SHAPES: Final = {  # e: a time since 1970, t: any time, n: a number, w: a word, b: true or false
+    "ennnnnennnnn": _BINANCE_KLINES,
+    "nnnnnebb": "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,"
+    "is_buyer_maker,is_best_match",
+    "nnnnneb": "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,is_buyer_maker",
+    "nnnnebb": "id,price,quantity,quote_quantity,time,is_buyer_maker,is_best_match",
+    "nnnneb": "id,price,quantity,quote_quantity,time,is_buyer_maker",
+    "n": "price",
+    "tn": "time,price",
+    "wn": "symbol,price",
+    "twn": "time,symbol,price",
+    "wtn": "symbol,time,price",
+}
+_BAR: Final = re.compile("(t|tt|wt)nnnn([nt]?)")
+"""Bars, if the four prices are like open, high, low and close; the volume may look like a date."""
+_KEYS: Final = {"t": "time", "tt": "date,time", "wt": "symbol,time"}
 _EPOCH: Final = re.compile(r"1[0-9]{9}(?:[0-9]{3}){0,3}(?:\.[0-9]*)?")
 _FLAG: Final = re.compile("true|false", re.IGNORECASE)
 
@@ -358,17 +334,12 @@ def no_header(delimiter: str, rows: Sequence[Row]) -> str:
 def _names(rows: Sequence[Row]) -> str | None:
     """Return the names of columns of this shape, joined by commas; None if it is not known."""
     shape = "".join(map(_letter, rows[0]))
-    for known, names in _KNOWN_SHAPES:
-        if shape == known:
-            return names
-    shape = shape.replace("e", "t")
-    for pattern, names in _OTHER_SHAPES:
-        if pattern.fullmatch(shape):
-            return names
-    for pattern, names in _BARS:
-        found = pattern.fullmatch(shape)
-        if found and all(_is_bar(row[found.end(1) :][:4]) for row in rows[:_COLUMN_SAMPLE]):
-            return names
+    any_time = shape.replace("e", "t")
+    if names := _SHAPES.get(shape, _SHAPES.get(any_time)):
+        return names
+    found = _BAR.fullmatch(any_time)
+    if found and all(_is_bar(row[found.end(1) :][:4]) for row in rows[:_COLUMN_SAMPLE]):
+        return f"{_KEYS[found[1]]},open,high,low,close{',volume' if found[2] else ''}"
     return None
 
 
@@ -376,9 +347,9 @@ def _letter(cell: str) -> str:
     cell = cell.strip()
     if _EPOCH.fullmatch(cell):
         return "e"
-    if _TIME.fullmatch(cell):
+    if is_time_like(cell):
         return "t"
-    if _NUMBER.fullmatch(cell):
+    if is_number_like(cell):
         return "n"
     return "b" if _FLAG.fullmatch(cell) else "w"
 

@@ -109,6 +109,10 @@ _SHAPE_PATTERNS: Final = {shape.name: _whole_cell(shape.pattern, ANY_CURRENCY) f
 _QUICK_SHAPE: Final = ("1.5", "[0-9]+[.](?:[0-9]{1,2}|[0-9]{4,})")
 _QUICK: Final = {".": "[0-9]+(?:[.][0-9]*)?", ",": "[0-9]+"}
 """What most cells match, by decimal sign: to look for it first makes the queries twice as fast."""
+_NUMBER_LIKE: Final = re.compile(
+    f"(?=.*[0-9])(?:{_whole_cell('|'.join(shape.pattern for shape in _SHAPES), ANY_CURRENCY)})"
+    f"[{_SUFFIXES}]*"
+)
 _COMPILED_SHAPES: Final = {name: re.compile(pattern) for name, pattern in _SHAPE_PATTERNS.items()}
 _FIND_CURRENCY: Final = re.compile(ANY_CURRENCY)
 
@@ -119,6 +123,11 @@ _FIND_CURRENCY: Final = re.compile(ANY_CURRENCY)
 def is_missing(cell: str) -> bool:
     """Whether a cell holds no value, which says nothing about the column."""
     return cell.strip().lower() in MISSING
+
+
+def is_number_like(cell: str) -> bool:
+    """Whether a cell is a number in any format, a share (0.39%) or an amount (1,5M)."""
+    return bool(_NUMBER_LIKE.fullmatch(cell))
 
 
 def count_shapes(cells: Iterable[str]) -> Counter[tuple[str, str]]:

@@ -394,7 +394,7 @@ class _TableReader:
         if self.expected is not None and not self.layout.is_wide:
             self._count_expected(symbols, fits)
         wanted = fits & (symbols >= 0)
-        prices = [self._price(price, columns, fits) for price in self.prices]
+        prices = [self._price(price, columns, fits, wanted) for price in self.prices]
         self._play(prices, symbols, wanted, times, rows)
         self.rows += rows
 
@@ -408,7 +408,13 @@ class _TableReader:
         for name, count in zip(self.others, found.tolist(), strict=False):
             self.others[name] += count
 
-    def _price(self, price: _PlayedPrice, columns: Batch, fits: NDArray[np.bool_]) -> Prices:
+    def _price(
+        self,
+        price: _PlayedPrice,
+        columns: Batch,
+        fits: NDArray[np.bool_],
+        wanted: NDArray[np.bool_],
+    ) -> Prices:
         """Return a price of the first rows of a batch: as many as `fits` says something of."""
         rows = len(fits)
         found = [prices_of(self.table.columns[n], columns) for n in price.columns]
@@ -422,7 +428,7 @@ class _TableReader:
             bid, ask = found
             prices = middle_of(bid, ask)
             is_crossed = (bid.units > ask.units) & (ask.units > 0)
-            self.crossed += int(np.count_nonzero(is_crossed[:rows] & fits))
+            self.crossed += int(np.count_nonzero(is_crossed[:rows] & wanted))
         return prices._replace(units=prices.units[:rows], rest=prices.rest[:rows])
 
     def _play(

@@ -32,7 +32,7 @@ def find_time(table: Table) -> tuple[TimeColumns | None, str]:
     unclear = ""
     for number in _time_candidates(table):
         column, cells = table.columns[number], table.cells(number)
-        if any(cell.startswith(("{", "[")) for cell in cells[:1]):  # "data" of JSON lines
+        if any(cell.startswith(("{", "[")) for cell in cells[:1]):  # "data" that holds several
             continue
         clock = _clock_beside(table, number)
         if clock is not None:
@@ -79,7 +79,7 @@ def _time_candidates(table: Table) -> dict[int, None]:
         cells = table.cells(number)[:1]
         if not is_other and (name.endswith(_TIME_ENDINGS) or any(map(_DATE.fullmatch, cells))):
             found.append(number)
-    return {n: None for n in found if table.columns[n].kind is not ColumnKind.OTHER}
+    return dict.fromkeys(found)
 
 
 def _clock_beside(table: Table, date: int) -> int | None:

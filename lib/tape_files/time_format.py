@@ -51,9 +51,15 @@ def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
     """
     cells = _values(samples)
     finders: tuple[Callable[[list[str]], TimeFormat | None], ...]
-    finders = (_epoch, _iso, _written, _clock_alone)
+    finders = (_epoch, _iso, _written, _clock_alone, _with_zone)
     found = (finder(cells) for finder in finders)
     return next((time_format for time_format in found if time_format), None)
+
+
+def is_time_like(cell: str) -> bool:
+    """Whether a cell is a date, a clock, or both, in any format; a count since 1970 is a number."""
+    dated = f"{_ANY_DAY} {cell}" if ":" in cell[:3] else cell
+    return bool(_ISO.fullmatch(cell) or _PARTS.fullmatch(dated))
 
 
 def time_ambiguity(samples: Sequence[str]) -> str:
@@ -270,6 +276,21 @@ def _clock_alone(cells: list[str]) -> TimeFormat | None:
     return TimeFormat("a clock", found.of(f"('{_ANY_DAY} ' || {COLUMN})"), is_order_only=True)
 
 
+_ZONE: Final = re.compile(r"(?: ?\[| )(?!(?i:am|pm)$)[A-Za-z_]+(?:/[A-Za-z_]+)*\]?$")
+"""The name of a time zone: ` EST`, ` US/Eastern`, `[America/New_York]`."""
+
+
+def _with_zone(cells: list[str]) -> TimeFormat | None:
+    """Return the format of times that all end in the same name of a zone; it is not looked up."""
+    zones = {match[0] if (match := _ZONE.search(cell)) else "" for cell in cells}
+    zone = zones.pop() if len(zones) == 1 else ""
+    found = find_time_format([cell.removesuffix(zone) for cell in cells]) if zone else None
+    if not found:
+        return None
+    bare = f"CASE WHEN suffix({COLUMN}, '{zone}') THEN left({COLUMN}, -{len(zone)}) END"
+    return TimeFormat(f"{found.name}{zone}", found.of(f"({bare})"), is_order_only=True)
+
+
 def _parts(cells: list[str]) -> list[re.Match[str]]:
     matches = (_PARTS.fullmatch(cell) for cell in cells)
     return [match for match in matches if match and _are_names(match) and _is_day(match)]
@@ -392,4 +413,5 @@ def _is_straight(times: list[tuple[date, float]]) -> bool:
 
 
 def _are_enough(understood: int, cells: list[str]) -> bool:
-    return understood >= max(1, MIN_UNDERSTOOD_SHARE * len(cells))
+    """Whether so many times among the cells are a column of times: all but one will do, too."""
+    return understood >= max(1, min(MIN_UNDERSTOOD_SHARE * len(cells), max(2, len(cells) - 1)))

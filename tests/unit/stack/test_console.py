@@ -76,8 +76,8 @@ def test_a_terminal_has_a_bar_below_the_lines_until_the_gateway_goes_on(columns,
 
 
 def test_elsewhere_the_progress_is_a_line_like_any_other(pipe):
-    Screen(pipe["writer"], lambda: False).show([PREPARING])
-    expected = f"{format_line(PREPARING, colour=False)}\n"
+    Screen(pipe["writer"], lambda: False).show([PREPARING, ORDER])
+    expected = "".join(f"{format_line(line, colour=False)}\n" for line in (PREPARING, ORDER))
     assert os.read(pipe["reader"], 1000).decode() == expected
 
 

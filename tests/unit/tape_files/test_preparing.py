@@ -286,6 +286,13 @@ def test_a_json_line_that_is_cut_is_skipped(tmp_path):
     assert "no JSON" in played.warnings
 
 
+def test_the_same_header_again_costs_its_row_only(tmp_path):
+    text = "\ufeffdate,close\n2024-01-02,1.5\n2024-01-03,1.6\n"
+    played = play(tmp_path, path=write(tmp_path, text * 2))
+    assert played.ticks == ticks("AAPL", "1.5", "1.6") * 2
+    assert "line 4" in played.warnings
+
+
 def test_a_header_alone_is_no_tape(tmp_path):
     assert_refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
 

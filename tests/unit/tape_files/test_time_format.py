@@ -64,6 +64,15 @@ UNDERSTOOD = {
     ("2024-01-02 093000",): ("YYYY-MM-DD and a clock", "2024-01-02T09:30:00"),
     ("20240102",): ("YYYYMMDD", "2024-01-02T00:00:00"),
     ("20240102 170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
+    ("2024-01-02 09:30:00 EST", "2024-01-03 09:30:00 EST"): (
+        "YYYY-MM-DD and a clock EST",
+        "2024-01-02T09:30:00",
+    ),
+    ("20240102 09:30:00 US/Eastern",): ("YYYYMMDD and a clock US/Eastern", "2024-01-02T09:30:00"),
+    ("2024-01-02T09:30:00-05:00[America/New_York]",): (
+        "YYYY-MM-DD and a clock with an offset[America/New_York]",
+        "2024-01-02T14:30:00",
+    ),
     ("20240102  17:00:00",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102170000",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00"),
     ("20240102 170000123",): ("YYYYMMDD and a clock", "2024-01-02T17:00:00.123"),
@@ -124,6 +133,7 @@ def test_times_are_read_as_they_are_written(read, cells):
         ("AAPL",),
         ("09:30:00", "16:00:00", "09:30:00"),
         ("09:30:00", "9 to 5"),
+        ("2024-07-02 09:30 EDT", "2024-11-05 09:30 EST"),
         ("99999999",),
         ("45293.5",),
         ("2024",),
@@ -232,6 +242,7 @@ def test_missing_samples_say_nothing(read):
 def test_a_few_other_cells_do_not_hide_the_format():
     assert find_time_format([*["2024-01-02"] * 9, "Total"]) is not None
     assert find_time_format([*["2024-01-02"] * 8, "Total", "Mean"]) is None
+    assert find_time_format(["2024-01-02", "2024-01-03", "Source: Me"]) is not None
 
 
 WRITERS = {

@@ -25,7 +25,7 @@ def said(result):
         # several columns of prices, and columns that are called as symbols are
         ("AAPL", "symbol,price,close\nAAPL,,1.5\nAAPL,n/a,1.6\n", "AAPL 1.5 AAPL 1.6", ""),
         ("AAPL", QUOTES, "AAPL 1.15", ""),
-        ("AAPL", "symbol,bid,ask\nAAPL,3,2\n", "AAPL 2.5", "crossed quotes: 1 row of 1"),
+        ("AAPL", "symbol,bid,ask\nAAPL,3,2\nT,3,2\n", "AAPL 2.5", "crossed quotes: 1 row of 2"),
         ("AAPL LAST", "Date,AAPL,LAST\n2024-01-02,1,2\n", "AAPL 1 LAST 2", ""),
         ("AAPL MSFT", "Date,AAPL,MSFT,MID\n2024-01-02,1,2,3\n", "AAPL 1 MSFT 2", "MID (1)"),
         ("LOW", "DATE,OPEN,HIGH,LOW,CLOSE\n2024-01-02,1,2,3,4\n", "LOW 4", ""),
@@ -102,6 +102,10 @@ def test_a_clock_beside_a_date_counts_in_parquet_too(tmp_path):
     rows = "(DATE '2024-01-02', TIME '10:00', 1), (DATE '2024-01-02', TIME '09:00', 2)"
     duckdb.sql(f"FROM (VALUES {rows}) t(date, time, price)").write_parquet(f"{tmp_path}/a.parquet")
     assert BACKWARDS in play(tmp_path, path=tmp_path / "a.parquet").warnings
+    rows = "(TIME '10:00', 1), (TIME '09:00', 2)"
+    duckdb.sql(f"FROM (VALUES {rows}) t(time, price)").write_parquet(f"{tmp_path}/b.parquet")
+    warning = "times in time are not understood"
+    assert warning in play(tmp_path, path=tmp_path / "b.parquet").warnings
 
 
 # --- several files --------------------------------------------------------------------------------

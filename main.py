@@ -29,7 +29,6 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 # As PID 1 of a container it would not get a SIGTERM during the imports below: the kernel discards a
@@ -48,6 +47,7 @@ from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.fatal_programs import Ending, FatalPrograms
+from lib.stack.foreground import Stop, absolute_path, use_utf8
 from lib.stack.launch import (
     check_paths,
     check_ports,
@@ -72,7 +72,12 @@ from lib.stack.start_checks import (
     find_temporary_directory,
 )
 from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
-from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
+from lib.stack.supervisord_configuration import (
+    CONFIGURATION,
+    read_configuration,
+    started_programs,
+    stop_limit_s,
+)
 from lib.trading.signal_loading import load_signal_class
 
 LOOK_S: Final = 0.1
@@ -83,14 +88,14 @@ SLOW_LOADING_S: Final = 1.0
 
 def main() -> int:
     """Run the stack until it stops. Returns the exit code."""
-    _use_utf8()
+    use_utf8()
     prepare_standard_streams()
     os.umask(OWN_UMASK)
     arguments = _parse_command_line()
-    stop = _Stop()
+    stop = Stop()
     try:
         settings = _load_settings(arguments.config, arguments.var_dir)
-        original = read_configuration()
+        original = read_configuration(arguments.programs)
         strategies = stack_strategies(settings, strategy_programs(original))
         for table, strategy in strategies.run.items():
             with report_slow_start(
@@ -108,7 +113,9 @@ def main() -> int:
         check_token_file(settings, programs.values())
         check_ports(settings, programs.values())
         check_price_book(settings)
-        configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)
+        configuration = prepare_var_dir(
+            settings.var_dir, original, strategies.unknown, arguments.programs
+        )
         check_control_socket(settings.var_dir)
         find_temporary_directory(settings.var_dir)
         stop.begin_to_run(arguments.duration)
@@ -123,12 +130,6 @@ def main() -> int:
     return _run(settings, strategies, configuration, stop)
 
 
-def _use_utf8() -> None:
-    """Start again in UTF-8 mode if the locale is another one: files are named in UTF-8."""
-    if sys.getfilesystemencoding() != "utf-8":
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-
-
 def _parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Run the whole stack in the foreground; Ctrl-C stops it.",
@@ -139,13 +140,20 @@ def _parse_command_line() -> argparse.Namespace:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        type=_absolute_path,
+        type=absolute_path,
         help="the settings (default: $TRADING_CONFIG, else etc/trading.toml)",
+    )
+    parser.add_argument(
+        "--programs",
+        metavar="FILE",
+        type=absolute_path,
+        default=CONFIGURATION,
+        help="the programs, as supervisord's configuration (default: etc/supervisord.conf)",
     )
     parser.add_argument(
         "--var-dir",
         metavar="DIR",
-        type=_absolute_path,
+        type=absolute_path,
         help="where logs, ledger and state go; made if missing (default: var_dir of the settings)",
     )
     parser.add_argument(
@@ -156,12 +164,6 @@ def _parse_command_line() -> argparse.Namespace:
         help="stop after so many seconds (default: run until stopped)",
     )
     return parser.parse_args()
-
-
-def _absolute_path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty")
-    return Path(text).absolute()
 
 
 def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
@@ -181,39 +183,6 @@ def _print_slow_loading(signal_class: str, _elapsed_s: float, where: str) -> Non
     """Print what the start waits for: a user's module may load a model, or never return."""
     at = f"; it is at {where}" if where else ""
     print(f"main.py: loading {signal_class} takes long{at}", file=sys.stderr, flush=True)
-
-
-class _Stop:
-    """Whether the stack is to stop: a signal came, or the duration is over.
-
-    Before the stack is started, a signal raises KeyboardInterrupt.
-    """
-
-    def __init__(self) -> None:
-        self._requested = False
-        self._runs = False
-        self._end_s = math.inf
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup(1) ignores SIGHUP, so that a program outlives its terminal: that is respected.
-            # A shell ignores SIGINT in what it starts with "&": an explicit kill -INT still counts.
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_signal)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._requested = True
-        if not self._runs:
-            raise KeyboardInterrupt
-
-    def begin_to_run(self, duration_s: float) -> None:
-        """Take note that the stack starts now, and is to stop after so many seconds."""
-        self._runs = True
-        self._end_s = time.monotonic() + duration_s
-
-    def request(self) -> None:
-        self._requested = True
-
-    def is_requested(self) -> bool:
-        return self._requested or time.monotonic() >= self._end_s
 
 
 class _StackMonitor:
@@ -259,7 +228,7 @@ class _StackMonitor:
         self._screen.erase_bar()
 
 
-def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
+def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: Stop) -> int:
     screen = Screen(sys.stdout.fileno(), stop.is_requested)
     monitor = _StackMonitor(settings, strategies, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
@@ -325,7 +294,7 @@ def _show_until_stop(
     var_dir: Path,
     monitor: _StackMonitor,
     screen: Screen,
-    stop: _Stop,
+    stop: Stop,
 ) -> Ending | None:
     """Show log lines until the stack is to stop, has to end, or supervisord ends by itself.
 

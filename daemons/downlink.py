@@ -32,7 +32,9 @@ class DownlinkRole:
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         cluster, gateway = cluster_of(settings, "downlink"), settings.gateway
         self._loop = loop
-        self._broker = connect(loop, cluster, "downlink", self._on_event)
+        self._broker = connect(
+            loop, cluster, "downlink", self._on_event, streams=tuple(STREAMS.values())
+        )
         places = client_places(MAX_CLIENTS, len(STREAMS))
         self._logs = {name: ClientLog(name, places, loop.clock) for name in STREAMS}
         ports = {"price": gateway.price_port, "news": gateway.news_port}
@@ -58,6 +60,8 @@ class DownlinkRole:
                 for stream, downlink in zip(STREAMS.values(), self._downlinks, strict=True)
             },
         )
+        for downlink in self._downlinks:
+            downlink.connected()
         for name, port in ports.items():
             log_event(structlog.get_logger(), Listening(stream=name, host=gateway.host, port=port))
 

@@ -419,8 +419,9 @@ def make_order_manager(settings: Settings, loop: EventLoop) -> Role:
         return OrderManager(settings, loop)
     from lib.cluster.connection import connect
     from lib.cluster.order_host import OrderHost
+    from lib.cluster.streams import LEDGER
 
-    return OrderHost(settings, loop, OrderManager, connect)
+    return OrderHost(settings, loop, OrderManager, partial(connect, streams=(LEDGER,), makes=True))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ class UplinkRole:
         self._unreachable = LogOnce()
         self._gateway_look_ns = loop.clock()
         self._run = list(current_run())
-        self._broker = connect(loop, cluster, "uplink", self._on_event)
+        self._broker = connect(
+            loop, cluster, "uplink", self._on_event, streams=(PRICE, NEWS), makes=True
+        )
         claimant = f"{cluster.host}-{os.getpid()}-{loop.host.wall_ns()}"
         self._prices, self._news = (
             Uplink(
@@ -78,6 +80,8 @@ class UplinkRole:
             UPLINK,
             {PRICE: self._prices.progress, NEWS: self._news.progress},
         )
+        for uplink in (self._prices, self._news):
+            uplink.connected()
 
     def step(self) -> None:
         """One pass of the loop."""

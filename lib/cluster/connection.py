@@ -1,33 +1,64 @@
-"""A daemon's connection to the brokers: its log, and its options from the settings."""
+"""A daemon's connection to the brokers: its log, and the check of the brokers at its start."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from lib.cluster.broker import Connected, Disconnected, Event
+from lib.cluster.broker_check import BrokerCheck
+from lib.cluster.credentials import connect_options
 from lib.cluster.nats_broker import NatsBroker
 from lib.net.event_loop import EventLoop
-from lib.process.log_events import BrokerConnected, BrokerLost, log_event
+from lib.process.log_events import BrokerConnected, BrokerLost, BrokersAwaited, log_event
 from lib.process.log_once import LogOnce
 from lib.settings import ClusterSettings
 
 
 def connect(
-    loop: EventLoop, cluster: ClusterSettings, role: str, on_event: Callable[[Event], None]
+    loop: EventLoop,
+    cluster: ClusterSettings,
+    role: str,
+    on_event: Callable[[Event], None],
+    *,
+    streams: Sequence[str] = (),
+    makes: bool = False,
 ) -> NatsBroker:
-    """Connect to the brokers, in the background. `on_event` gets what comes, on the loop."""
-    problem = LogOnce()
+    """Connect to the brokers, and return when they have been checked, or the loop is to end.
 
-    def log_connection(event: Event) -> None:
+    `streams` are those that the role uses, and `makes` is whether it makes those that are missing.
+    `on_event` gets what comes from then on, on the loop. Raises CannotStartError.
+    """
+    problem = LogOnce()
+    early: deque[Event] | None = deque()
+
+    def take(event: Event) -> None:
         if isinstance(event, Connected):
             problem.over()
             log_event(structlog.get_logger(), BrokerConnected(peer=event.peer))
         elif isinstance(event, Disconnected):
             problem.log_new(BrokerLost(reason=event.reason))
-        on_event(event)
+        if early is None:
+            on_event(event)
+        else:
+            early.append(event)
 
-    options: dict[str, Any] = {"servers": list(cluster.servers), "name": f"{cluster.host} {role}"}
-    return NatsBroker(loop, options, log_connection)
+    options = {**connect_options(cluster), "name": f"{cluster.host} {role}"}
+    broker = NatsBroker(loop, options, take)
+    check = BrokerCheck(broker, streams, makes=makes, trial=cluster.trial)
+    awaited = LogOnce()
+    is_connected = False
+    while loop.running and not (is_connected and check.is_over):
+        if is_connected:
+            check.look(loop.clock())
+        if check.waits_for:
+            awaited.log_new(BrokersAwaited(reason=check.waits_for))
+        loop.poll()
+        while early:
+            event = early.popleft()
+            check.take(event, loop.clock())
+            is_connected |= isinstance(event, Connected)
+    early = None
+    return broker

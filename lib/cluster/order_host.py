@@ -93,6 +93,7 @@ class OrderHost:
         self._standing_by = LogOnce()
         self._events: deque[Event] = deque()
         self._broker = connect(loop, cluster, ORDER_MANAGER, self._events.append)
+        self._broker.follow(live_subject(LEDGER))
         claimant = f"{cluster.host}-{os.getpid()}-{loop.host.wall_ns()}"
         self._journal = LedgerJournal(
             self._broker,

@@ -36,6 +36,9 @@ LAST: Final = "Tw-Last"
 CLOCK: Final = "Tw-Clock"
 """The header with what to add to a monotonic time of the writer's host for the wall clock's."""
 
+WALL: Final = "Tw-Wall"
+"""The header of an order with the wall clock of its host, ns since 1970."""
+
 
 def live_subject(stream: str) -> str:
     """Return the subject on which a stream's messages, and its writer's words, are sent on."""

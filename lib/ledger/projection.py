@@ -14,20 +14,22 @@ from lib.wire.order_messages import make_order
 
 
 def project(ledger: Ledger, entries: Sequence[tuple[JournalPlace, JournalEntry]]) -> None:
-    """Book entries as one transaction. Those that the ledger has are skipped.
+    """Book entries as one transaction. Those that the ledger has, or that come twice, are skipped.
 
     Raises JournalError for an entry that does not follow from what is booked before it, and
     LedgerError if the ledger cannot be used; then none of them is booked.
     """
-    place = ledger.journal_place()
-    last = place.sequence if place else 0
-    new = [(place, entry) for place, entry in entries if place.sequence > last]
+    booked = ledger.journal_place()
+    last = booked.sequence if booked else 0
+    new: JournalPlace | None = None
     anonymous_clients = ledger.anonymous_clients()
     try:
-        for place, entry in new:
+        for place, entry in entries:
+            if place.sequence <= last:
+                continue
             if place.sequence != last + 1:
                 raise JournalError(f"entry {last + 1} of the journal is missing")
-            last = place.sequence
+            new, last = place, place.sequence
             try:
                 _record(ledger, entry)
             except (DamagedRowError, JournalError, MsgspecError) as error:
@@ -37,7 +39,7 @@ def project(ledger: Ledger, entries: Sequence[tuple[JournalPlace, JournalEntry]]
         ledger.forget()
         raise
     if new:
-        ledger.commit(new[-1][0], anonymous_clients)
+        ledger.commit(new, anonymous_clients)
 
 
 def _record(ledger: Ledger, entry: JournalEntry) -> None:

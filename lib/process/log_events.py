@@ -455,6 +455,32 @@ class BrokerLost(LogEvent, frozen=True, tag="broker_lost"):
     reason: str
 
 
+@_logged("warning", by=_WITH_BROKERS)
+class BrokersAwaited(LogEvent, frozen=True, tag="brokers_awaited"):
+    """The brokers cannot be used yet; the role waits for them, and has not started."""
+
+    reason: str
+
+
+@_logged("info", by=(ORDER_RELAY,))
+class SessionOpened(LogEvent, frozen=True, tag="session_opened"):
+    """A client on another host has logged on at this host's order manager."""
+
+    client_id: str
+    host: HostName
+    sessions: Annotated[int, Meta(description="open now")]
+
+
+@_logged("info", by=(ORDER_RELAY,))
+class SessionClosed(LogEvent, frozen=True, tag="session_closed"):
+    """The session of a client on another host is over; the client logs on again."""
+
+    client_id: str
+    host: HostName
+    reason: str
+    sessions: Annotated[int, Meta(description="open now")]
+
+
 @_logged("info", by=_WRITERS)
 class StandingBy(LogEvent, frozen=True, tag="standing_by"):
     """Another host writes the stream; this one takes over when it is silent."""
@@ -541,9 +567,12 @@ class StreamSilent(LogEvent, frozen=True, tag="stream_silent"):
     silent_s: Seconds
 
 
-@_logged("warning", by=(DOWNLINK,))
+@_logged("warning", by=(DOWNLINK, ORDER_RELAY))
 class ClocksDiffer(LogEvent, frozen=True, tag="clocks_differ"):
-    """By the wall clocks of the two hosts, what has come was sent in the future. Logged once."""
+    """The wall clocks of two hosts differ: by them, what has come was sent so far in the future.
+
+    Below 0: in the past. Logged once.
+    """
 
     stream: StreamName
     ahead_s: Seconds

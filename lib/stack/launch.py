@@ -90,14 +90,16 @@ def own_var_dir(var_dir: Path) -> None:
         ) from None
 
 
-def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()) -> Path:
+def prepare_var_dir(
+    var_dir: Path, original: str, left_out: Collection[str] = (), source: Path = CONFIGURATION
+) -> Path:
     """Write the configuration into the var directory, which is ours; return its path.
 
-    `original` is the text of `etc/supervisord.conf`, and `left_out` are programs to leave out of
-    it. Raises CannotStartError.
+    `original` is the text of `source`, and `left_out` are programs to leave out of it. Raises
+    CannotStartError.
     """
     configuration = var_dir / CONFIGURATION_NAME
-    derived = derive_configuration(original, CONFIGURATION.parent, left_out)
+    derived = derive_configuration(original, source, left_out)
     try:
         with replaced(configuration) as file:
             file.write(derived.encode())

@@ -61,12 +61,19 @@ class PrivateStackError(Exception):
 class PrivateStack:
     """A stack of our own, in `directory`. Leaving the `with` block ends it. For one thread."""
 
-    def __init__(self, settings: Settings, directory: Path, project: Path = PROJECT_ROOT) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path,
+        project: Path = PROJECT_ROOT,
+        programs: str = "etc/supervisord.conf",
+    ) -> None:
         """Write the settings, which are private (`private_settings`). `start` starts it.
 
-        `project` may be a copy with another `etc/supervisord.conf`. Raises OSError.
+        `project` may be a copy with another configuration of its `programs`. Raises OSError.
         """
         self.directory = directory
+        self._programs = programs
         self.project = project
         self.config = directory / CONFIG
         self.var_dir = settings.var_dir
@@ -79,11 +86,18 @@ class PrivateStack:
         self.settings = settings
         self.config.write_text(to_toml(settings), encoding="utf-8")
 
+    @property
+    def command(self) -> list[str]:
+        """What starts the stack."""
+        programs = self.project / self._programs
+        arguments = ("--config", self.config, "--programs", programs)
+        return [str(word) for word in (sys.executable, self.project / "main.py", *arguments)]
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start `main.py`, which must not be running; return its process."""
         environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
         self._main = main = subprocess.Popen(
-            [sys.executable, self.project / "main.py", "--config", self.config],
+            self.command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -234,6 +248,8 @@ def settings_tables(settings: Settings) -> dict[str, dict[str, Any]]:
     tables = msgspec.to_builtins(settings, enc_hook=str)
     for name, keys in tables.pop("strategies").items():
         tables[f"strategies.{json.dumps(name)}"] = keys
+    if tables["cluster"] is None:  # a table that is left out
+        del tables["cluster"]
     sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
     return {"": {key: tables[key] for key in tables.keys() - sections.keys()}, **sections}
 

@@ -7,6 +7,7 @@ it, generated at each start, without its comments.
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 from collections.abc import Collection
 from configparser import RawConfigParser
@@ -29,6 +30,8 @@ STOP_RESERVE_S: Final = 5.0
 together. Without a hung role it takes about a second in all."""
 DEFAULT_STOP_WAIT_S: Final = 10.0
 """The default of stopwaitsecs: how long a program may take to end."""
+_IN_VAR: Final = re.compile(r"%\(here\)s(/\.\.)+/var\b")
+"""How a configuration in `etc`, or in a directory below, names the var directory."""
 _FALSE: Final = ("no", "false", "off", "0")
 """The words for false in supervisord's configuration (4.3: options.py, datatypes.py)."""
 
@@ -125,13 +128,13 @@ def role_arguments(command: str) -> tuple[str, ...]:
     return tuple(words[names.index(RUN_ROLE) + 1 :]) if RUN_ROLE in names else ()
 
 
-def read_configuration() -> str:
-    """Return the text of `etc/supervisord.conf`. Raises CannotStartError."""
+def read_configuration(path: Path = CONFIGURATION) -> str:
+    """Return the text of a configuration. Raises CannotStartError."""
     try:
-        return CONFIGURATION.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise CannotStartError(f"cannot read {CONFIGURATION}: {reason}") from None
+        raise CannotStartError(f"cannot read {path}: {reason}") from None
 
 
 def started_programs(configuration: str) -> dict[str, str]:
@@ -146,11 +149,12 @@ def started_programs(configuration: str) -> dict[str, str]:
     }
 
 
-def derive_configuration(original: str, etc: Path, left_out: Collection[str] = ()) -> str:
-    """Return the copy of `etc/supervisord.conf` for a var directory, without some programs.
+def derive_configuration(original: str, source: Path, left_out: Collection[str] = ()) -> str:
+    """Return the copy of a configuration for a var directory, without some programs.
 
-    In the copy, %(here)s is the var directory, and paths into `etc` are absolute. An invalid
-    configuration is copied as it is, for supervisord to report.
+    `original` is what is in `source`, a file in `etc` or below. In the copy, %(here)s is the var
+    directory, and other paths are absolute. An invalid configuration is copied as it is, for
+    supervisord to report.
     """
     try:
         parser = parse_configuration(original)
@@ -161,7 +165,7 @@ def derive_configuration(original: str, etc: Path, left_out: Collection[str] = (
             parser.remove_section(section)
     for options in parser.values():
         for key, value in options.items():
-            absolute = value.replace("%(here)s", str(etc))
-            options[key] = absolute.replace(f"{etc}/../var", "%(here)s")
-    header = f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one."
+            in_var = _IN_VAR.sub("%(var)s", value).replace("%(here)s", str(source.parent))
+            options[key] = in_var.replace("%(var)s", "%(here)s")
+    header = f"; Written by main.py at each start, from {source}: change that one."
     return f"{header}\n{configuration_text(parser)}"

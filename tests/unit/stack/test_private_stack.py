@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lib.settings import AlertsSettings, Settings, load_settings
+from lib.settings import AlertsSettings, ClusterSettings, Settings, load_settings
 from lib.stack.private_stack import (
     PrivateStackError,
     private_settings,
@@ -25,8 +25,9 @@ GATEWAY, STRATEGY = Settings().gateway, Settings().strategy
         Settings(symbols=("A", 'B"\\'), var_dir=Path("/tmp/var")),
         Settings(strategies={"a.third": replace(STRATEGY, client_id="other", long_window=60)}),
         Settings(gateway=replace(GATEWAY, source="file", path=Path(__file__))),
+        Settings(cluster=ClusterSettings(servers=("nats://a:4222", "tls://[::1]"), host="h-1")),
     ],
-    ids=["odd symbols", "further strategies", "a tape"],
+    ids=["odd symbols", "further strategies", "a tape", "a cluster"],
 )
 def test_settings_written_as_a_file_are_read_as_the_same(
     tmp_path: Path, settings: Settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lib.settings import PROJECT_ROOT
 from lib.stack.supervisord_configuration import (
     DEFAULT_STOP_WAIT_S,
@@ -16,6 +18,7 @@ from lib.stack.supervisord_configuration import (
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
+SOURCE = ETC / "supervisord.conf"
 
 
 def test_all_roles_are_run_alike_and_supervisord_listens_on_no_tcp_port():
@@ -74,12 +77,22 @@ def options_of(text: str) -> dict[tuple[str, str], str]:
 
 def test_a_derived_configuration_differs_from_the_original_in_its_places_only():
     original = options_of(read_configuration())
-    derived = options_of(derive_configuration(read_configuration(), ETC))
+    derived = options_of(derive_configuration(read_configuration(), SOURCE))
     assert list(derived) == list(original)
     for option, value in original.items():
         assert derived[option] == value.replace("%(here)s/../var", "%(here)s").replace(
             "%(here)s/run-role", f"{ETC}/run-role"
         )
+
+
+@pytest.mark.parametrize("name", ["market.conf", "strategy.conf", "order.conf"])
+def test_the_programs_of_a_host_of_a_cluster_write_into_the_var_directory_only(name):
+    source = ETC / "cluster" / name
+    derived = options_of(derive_configuration(read_configuration(source), source))
+    assert derived["program:watchdog", "command"] == f'"{ETC}/cluster/../run-role" watchdog'
+    for (section, key), value in derived.items():
+        if "logfile" in key and value.startswith(("/", "%")):
+            assert value.startswith("%(here)s/"), (section, key)
 
 
 def test_what_supervisord_reads_in_a_derived_configuration_is_what_it_read_before():
@@ -93,19 +106,19 @@ environment=
 [program:x.y]
 autostart=off
 """
-    assert options_of(derive_configuration(text, ETC)) == options_of(text)
+    assert options_of(derive_configuration(text, SOURCE)) == options_of(text)
     assert options_of(text)["program:x.y", "environment"] == '\nA="100%%",\nB="#2"'
 
 
 def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():
     text = f"{read_configuration()}\n[program: x.y ]\ncommand=z\n"
-    whole = options_of(derive_configuration(text, ETC))
-    less = options_of(derive_configuration(text, ETC, ["strategy", "x.y", "x", "none"]))
+    whole = options_of(derive_configuration(text, SOURCE))
+    less = options_of(derive_configuration(text, SOURCE, ["strategy", "x.y", "x", "none"]))
     gone = {section for section, _ in whole.keys() - less.keys()}
     assert gone == {"program:strategy", "program: x.y "}
     assert less.items() <= whole.items()
     # What supervisord refuses is copied for it to report.
-    assert derive_configuration("no section\n", ETC, ["strategy"]) == "no section\n"
+    assert derive_configuration("no section\n", SOURCE, ["strategy"]) == "no section\n"
 
 
 def test_the_programs_have_together_what_each_of_them_has_to_end():

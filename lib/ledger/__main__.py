@@ -34,7 +34,7 @@ from lib.ledger.tables import order_lines, position_lines
 from lib.ledger.writer import Ledger
 from lib.prices import decimal_text
 from lib.process.standard_streams import prepare_standard_streams
-from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
+from lib.settings import EXIT_BAD_SETTINGS, ClusterSettings, Settings, SettingsError, load_settings
 from lib.text import printable
 
 LATEST_ORDERS: Final = 20
@@ -61,7 +61,7 @@ def main() -> int:
         if arguments.rebuild_positions:
             return _rebuild_positions(ledger)
         if arguments.check:
-            return _check(ledger, settings.var_dir / "log", as_json=arguments.json)
+            return _check(settings, ledger, as_json=arguments.json)
         return _print(ledger, as_json=arguments.json)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -184,13 +184,35 @@ def _rebuild_positions(path: Path) -> int:
     return 0
 
 
-def _check(path: Path, log_dir: Path, *, as_json: bool) -> int:
-    reported = read_reported_fills(log_dir)  # before the ledger: a reported fill is in it already
+def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
+    # Before the ledger: a reported fill is in it already.
+    reported = read_reported_fills(settings.var_dir / "log")
     with read_ledger(path) as snapshot:
         verdict = _verdict(snapshot, reported)
+    not_compared = _compare_with_stream(settings.cluster, path, verdict) if settings.cluster else ""
     lines = [_json(_verdict_columns(verdict))] if as_json else _verdict_lines(verdict)
     _show(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    if not_compared:
+        print(printable(not_compared), file=sys.stderr)
+        return EXIT_CANNOT_READ
     return EXIT_DIFFERENCES if verdict.differences else 0
+
+
+def _compare_with_stream(cluster: ClusterSettings, path: Path, verdict: Verdict) -> str:
+    """Add how the ledger differs from the cluster's stream. Returns why that is not known."""
+    # With the brokers' library, which is installed for a cluster only.
+    from lib.cluster.ledger_check import NotComparedError, compare
+
+    try:
+        comparison = compare(cluster, path)
+    except NotComparedError as error:
+        return str(error)
+    verdict.differences.extend(comparison.differences)
+    if not comparison.differences:
+        behind = comparison.last - comparison.booked
+        more = f"; {behind:,} further messages are not here yet" if behind else ""
+        verdict.notes.append(f"the same as the stream, up to message {comparison.booked:,}{more}")
+    return ""
 
 
 def _verdict(snapshot: Snapshot, reported: ReportedFills) -> Verdict:

@@ -14,32 +14,31 @@ from lib.wire.order_messages import make_order
 
 
 def project(ledger: Ledger, entries: Sequence[tuple[JournalPlace, JournalEntry]]) -> None:
-    """Book entries as one transaction. Those that the ledger has, or that come twice, are skipped.
+    """Book entries as one transaction. Those that the ledger has are skipped.
 
     Raises JournalError for an entry that does not follow from what is booked before it, and
     LedgerError if the ledger cannot be used; then none of them is booked.
     """
-    booked = ledger.journal_place()
-    last = booked.sequence if booked else 0
-    new: JournalPlace | None = None
+    booked = reached = ledger.journal_place()
     anonymous_clients = ledger.anonymous_clients()
     try:
         for place, entry in entries:
-            if place.sequence <= last:
+            expected = reached.sequence + 1 if reached else 1
+            if place.sequence < expected:
                 continue
-            if place.sequence != last + 1:
-                raise JournalError(f"entry {last + 1} of the journal is missing")
-            new, last = place, place.sequence
+            if place.sequence > expected:
+                raise JournalError(f"entry {expected} of the journal is missing")
             try:
                 _record(ledger, entry)
             except (DamagedRowError, JournalError, MsgspecError) as error:
-                raise JournalError(f"entry {last} of the journal: {error}") from None
+                raise JournalError(f"entry {expected} of the journal: {error}") from None
             anonymous_clients = max(anonymous_clients, entry.anonymous_clients or 0)
+            reached = place
     except JournalError:
         ledger.forget()
         raise
-    if new:
-        ledger.commit(new, anonymous_clients)
+    if reached is not booked:
+        ledger.commit(reached, anonymous_clients)
 
 
 def _record(ledger: Ledger, entry: JournalEntry) -> None:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from lib.ledger.files import files_of
+from lib.ledger.journal import JournalPlace, place_in
 from lib.ledger.rows import (
     SELECT_ORDERS,
     SELECT_POSITIONS,
@@ -81,6 +82,13 @@ class Counted(NamedTuple):
     """The highest number among them."""
 
 
+class Fact(NamedTuple):
+    """Something about the ledger as a whole."""
+
+    name: str
+    value: object
+
+
 class Snapshot:
     """A ledger at one moment. Made by `read_ledger`, which documents the errors."""
 
@@ -115,6 +123,18 @@ class Snapshot:
         """All positions, by client_id and symbol."""
         rows = self._connection.execute(f"{SELECT_POSITIONS} ORDER BY client_id, symbol")
         return map(booked_position, rows)
+
+    def journal_place(self) -> JournalPlace | None:
+        """Return how much of its journal the ledger has; None if it has none."""
+        return place_in(self._connection)
+
+    def facts(self) -> Iterator[Fact]:
+        """The facts that follow from a journal, by name."""
+        rows = self._connection.execute(
+            "SELECT name, value FROM facts WHERE name NOT IN ('created_utc', 'commits') "
+            "ORDER BY name"
+        )
+        return (Fact(*row) for row in rows)
 
     def holdings(self, after: tuple[str, str], limit: int) -> list[Holding]:
         """Return the next `limit` positions after this client_id and symbol, in that order."""

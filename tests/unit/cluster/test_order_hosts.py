@@ -383,6 +383,7 @@ def story(make: Callable[[int], World], seed: int) -> World:
     )
     fresh = projected(world.stream.messages, hosts[0].path.with_name("fresh.sqlite"))
     assert [content(host.path) for host in hosts] == [fresh, fresh]
+    assert "JournalRefused" not in {end for host in hosts for end in host.ends}
     booked = {(row[0], row[1]): row for row in fresh[0]}
     for client in clients:
         assert len(client.reports) == client.last_order_id
@@ -521,8 +522,8 @@ def test_orders_without_an_acknowledgement_are_answered_with_an_error_and_booked
 def _appends_and_says_nothing(
     broker: ModelBroker, stream: str, headers: Mapping[str, str], data: bytes, expected: int
 ) -> int:
-    broker._brokers.stream(stream).append(headers, data, expected)
-    question = broker._brokers.number()
+    broker.brokers.stream(stream).append(headers, data, expected)
+    question = broker.brokers.number()
     broker.answers.append(Failed(question, "no answer"))
     return question
 

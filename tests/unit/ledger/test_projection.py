@@ -59,7 +59,7 @@ def test_an_entry_that_is_booked_is_skipped_and_the_place_outlives_a_restart(led
     first, second = entries(3, 5)
     project(ledger, [first])
     ledger.close()
-    project(ledger, [first, second])
+    project(ledger, [first, second, first, second])
     project(ledger, [first, second])
     assert ledger.journal_place() == place(2)
     assert content(ledger.path) == [sorted(BOOKED), positions(BOOKED)]

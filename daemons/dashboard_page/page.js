@@ -3,6 +3,7 @@
 const SILENT_MS = 2500; // after which the page says that nothing comes
 const RETRY_MS = 1000;
 const LATE_S = 1.2; // a role beats at least twice a second
+const NO_MAJORITY = "no majority";
 const SILENT_WRITER_S = 2.5; // the writer of a stream gives its word twice a second
 const CHART_MS = 1900; // at most one drawing of the charts in this time
 
@@ -69,6 +70,9 @@ function sayWhetherViewsCome() {
     setText("summary", "▲ out of date", "loss");
     alarm("Nothing comes from the stack any more. It is down, or its dashboard is; " +
       "this page goes on by itself when it is back.");
+  } else if (view && view.cluster && view.cluster.streams.some((one) => one.activity === NO_MAJORITY)) {
+    alarm("No majority of the brokers can be reached: no tick is published and no order is booked " +
+      "until there is one.");
   } else if (view && view.halted) {
     alarm("Trading is halted: while the file HALT is there, every order is rejected.");
   } else if (view && view.at_loss_limit.length) {
@@ -280,7 +284,7 @@ function showCluster() {
   setText("no-streams", cluster.streams.length ? "" : "Waiting for a role of the cluster.", "awaits");
   const shown = (value, text) => value === null ? "–" : text(value);
   fill($("stream-rows"), cluster.streams.map((one) => {
-    const activity = one.activity === "no majority" ? ["▲ no majority", "loss"]
+    const activity = one.activity === NO_MAJORITY ? [`▲ ${NO_MAJORITY}`, "loss"]
       : one.activity === "resolving" || one.activity === "starting" ? [`▲ ${one.activity}`, "late"]
         : [`● ${one.activity}`, one.activity === "standing by" ? "" : "gain"];
     return [

@@ -44,6 +44,7 @@ from lib.ledger.reader import read_ledger
 from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
 from lib.process.log_events import (
     ALERTS,
+    GATEWAY,
     ORDER_MANAGER,
     STRATEGY,
     TAPE,
@@ -196,8 +197,11 @@ class Observer:
         )
 
     def role_views(self) -> list[RoleView]:
-        """Return what is known of each program."""
-        return self.roles.views(self.restarts, time.monotonic_ns())
+        """Return what is known of each program; not of the gateway of a market host on standby."""
+        views = self.roles.views(self.restarts, time.monotonic_ns())
+        if self._settings.cluster is None:
+            return views
+        return [one for one in views if (one.program, one.state) != (GATEWAY, "STOPPED")]
 
     @property
     def at_loss_limit(self) -> list[str]:

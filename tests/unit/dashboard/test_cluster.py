@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from lib.cluster.status_file import STALE_NS, UNKNOWN, Activity, Figures, Status
 from lib.dashboard.metrics import metrics
 from lib.dashboard.observer import Observer
 from lib.dashboard.view import ClusterView, StreamView
+from lib.process.supervisor import Process
 from lib.settings import ClusterSettings, Settings
 from tests.observed import Programs
 
@@ -102,6 +104,21 @@ def test_a_role_that_no_longer_writes_its_status_is_not_shown(observer, settings
     old = WRITING._replace(written_ns=-STALE_NS)
     write(settings, "uplink", "TW_PRICE", "host-1", old)
     assert look(observer) == []
+
+
+def test_the_gateway_of_a_standby_is_stopped_and_not_down(settings):
+    programs = [Process("gateway", "STOPPED", 0), Process("uplink", "RUNNING", os.getpid())]
+    one_host = replace(settings, cluster=None)
+    for of, shown in ((settings, ["uplink"]), (one_host, ["gateway", "uplink"])):
+        observer = Observer(of, Programs(programs), settings.var_dir)
+        observer.look()
+        assert [role.program for role in observer.role_views()] == shown
+        assert ("gateway is STOPPED" in observer.health().problems) == (of is one_host)
+        observer.close()
+    observer = Observer(settings, Programs([Process("gateway", "FATAL", 0)]), settings.var_dir)
+    observer.look()
+    assert "gateway is FATAL" in observer.health().problems
+    observer.close()
 
 
 def test_prometheus_gets_the_same(observer, settings):

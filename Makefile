@@ -1,4 +1,5 @@
 # make run        run the stack in the foreground; Ctrl-C stops it
+# make cluster    run three brokers and four hosts on this machine; Ctrl-C stops and removes them
 # make check      lint, unit tests, 100 seeds of the simulation, one stack
 # make test       run all tests
 # make mutants    plant bugs and show which test catches which: none may survive
@@ -37,17 +38,20 @@ ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_be
 # With it, Python would not look for modules in the project.
 unexport PYTHONSAFEPATH
 
-.PHONY: run check test mutants chaos bench watched report logs video simulate fuzz lint
+.PHONY: run cluster check test mutants chaos bench watched report logs video simulate fuzz lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
+
+cluster: $(VENV)/installed-cluster
+	$(VENV)/bin/python cluster.py
 
 # The quick part, to run before each commit.
 check: lint
 	$(PYTEST) tests/integration/test_supervision.py::$(ONE_STACK) tests/unit
 	$(VENV)/bin/python -m tests.simulation --seeds 100
 
-test: $(VENV)/installed
+test: $(VENV)/installed-cluster
 	$(PYTEST)
 
 mutants: $(VENV)/installed
@@ -100,6 +104,10 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+$(VENV)/installed-cluster: requirements-cluster.txt $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 	@touch $@
 
 $(VENV)/lint/installed: requirements-lint.txt $(VENV)/installed

@@ -31,7 +31,7 @@ from lib.process.own_files import OWN_UMASK
 from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, PROJECT_ROOT, SettingsError, load_settings
 from lib.stack.cluster_lab import ClusterLab
-from lib.stack.console import Screen
+from lib.stack.console import ROLE_COLUMNS, Screen
 from lib.stack.foreground import Stop, absolute_path, use_utf8
 from lib.stack.log_follower import NOTICE, ScreenLine
 from lib.stack.long_program import positive_number
@@ -105,7 +105,8 @@ def _parse_command_line() -> argparse.Namespace:
 
 
 def _run(lab: ClusterLab, stop: Stop) -> None:
-    screen = Screen(sys.stdout.fileno(), stop.is_requested)
+    columns = max(len(host.name) for host in lab.stacks) + 1 + ROLE_COLUMNS
+    screen = Screen(sys.stdout.fileno(), stop.is_requested, columns)
     with lab:
         lab.start()
         screen.show(_introduction(lab))
@@ -122,7 +123,7 @@ def _introduction(lab: ClusterLab) -> list[ScreenLine]:
     for host, stack in lab.stacks.items():
         dashboard = stack.settings.dashboard
         url = f"http://{address_text(dashboard.host, dashboard.port)}"
-        text = f"{host.name}: dashboard on {url}, everything in {stack.directory}"
+        text = f"{host.name}: dashboard on {url}; everything in {stack.directory}"
         lines.append(ScreenLine(NAME, text, NOTICE))
     return [*lines, ScreenLine(NAME, "Ctrl-C stops everything", NOTICE)]
 

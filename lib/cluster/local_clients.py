@@ -17,7 +17,7 @@ from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.cluster.broker import HOST, Broker, Delivered
-from lib.cluster.relay_session import TO, RelaySession, SessionName, reports_of
+from lib.cluster.relay_session import MAX_UNTAKEN_BYTES, TO, RelaySession, SessionName, reports_of
 from lib.cluster.stream_follower import SILENCE_NS
 from lib.cluster.streams import CLOCK, WALL
 from lib.cluster.writer_watch import WORD_NS
@@ -183,13 +183,17 @@ class LocalClients:
         if client.session is None and frames:
             logon, _, client.rest = frames.partition(MESSAGE_DELIMITER)
             try:
-                self._log_on(client, connection, logon)
+                self._log_on(client, logon)
             except MessageError as error:
                 self._refuse(client, connection, str(error))
-        else:
+        elif client.order_host:
             self._send(client, connection, frames)
+        else:
+            client.rest += frames
+            if len(client.rest) > MAX_UNTAKEN_BYTES:
+                connection.limit_receiving(0)
 
-    def _log_on(self, client: _Client, connection: Connection, frame: bytes) -> None:
+    def _log_on(self, client: _Client, frame: bytes) -> None:
         """Begin the session of a client. Raises MessageError for anything but a logon."""
         logon = decode_from_client(frame)
         if not isinstance(logon, Logon):
@@ -204,7 +208,6 @@ class LocalClients:
         client.logon, client.logon_ns = encode(Logon(logon.client_id)), now_ns
         client.session = RelaySession(partial(self._publish, client), now_ns)
         self._by_name[client.name] = client
-        connection.limit_receiving(0)
         client.session.send(client.logon, now_ns)
 
     def _send(self, client: _Client, connection: Connection, frames: bytes) -> None:

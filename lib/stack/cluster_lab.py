@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from lib.errors import CannotStartError
 from lib.settings import ClusterSettings, Settings
 from lib.stack.brokers import Brokers
 from lib.stack.launch import check_that_no_stack_runs
@@ -65,8 +66,8 @@ class ClusterLab:
         book_prefix = f"tradewire-{secrets.token_hex(3)}-"
         self.stacks = {host: self._stack(settings, host, book_prefix) for host in hosts}
         self._followers: dict[LabHost, LogFollower] = {}
-        self._down_s: dict[str, float] = {}
-        """Brokers that have ended, with when they are started again."""
+        self._restart_s: dict[str, float] = {}
+        """When brokers that have ended are started again."""
         self._gone: set[LabHost] = set()
 
     def start(self) -> None:
@@ -134,18 +135,25 @@ class ClusterLab:
     def _look_after_brokers(self) -> list[ScreenLine]:
         lines, now_s = [], time.monotonic()
         for name, process in self.brokers.processes.items():
-            if (code := process.poll()) is None:
+            code = process.poll()
+            if code is None:
                 continue
-            if name not in self._down_s:
-                self._down_s[name] = now_s + RESTART_S
-                lines.append(
-                    ScreenLine(f"broker {name}", f"ended by itself ({_how(code)})", WARNING)
-                )
-            elif now_s >= self._down_s.pop(name, now_s):
-                self.brokers.start(name)
-                pid = self.brokers.processes[name].pid
-                lines.append(ScreenLine(f"broker {name}", f"started again pid={pid}", NOTICE))
+            if name not in self._restart_s:
+                self._restart_s[name] = now_s + RESTART_S
+                text = f"ended by itself ({_how(code)})"
+                lines.append(ScreenLine(f"broker {name}", text, WARNING))
+            elif now_s >= self._restart_s[name]:
+                del self._restart_s[name]
+                lines.append(self._restart(name))
         return lines
+
+    def _restart(self, name: str) -> ScreenLine:
+        role = f"broker {name}"
+        try:
+            self.brokers.start(name)
+        except CannotStartError as error:  # it is tried again
+            return ScreenLine(role, str(error), ERROR)
+        return ScreenLine(role, f"started again pid={self.brokers.processes[name].pid}", NOTICE)
 
     def _look_after_hosts(self) -> list[ScreenLine]:
         lines = []

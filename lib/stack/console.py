@@ -20,7 +20,7 @@ ATOMIC_BYTES: Final = 4096
 PATIENCE_MS: Final = 100
 """How often a wait for a slow reader checks whether the stack is to stop."""
 
-_ROLE_COLUMNS: Final = len("order_manager")
+ROLE_COLUMNS: Final = len("order_manager")
 _ROLE_COLOURS: Final = {
     "gateway": "36",
     "orderbook": "34",
@@ -31,13 +31,13 @@ _LEVEL_COLOURS: Final = {NOTICE: "0", WARNING: "33", ERROR: "31"}
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def format_line(line: ScreenLine, *, colour: bool) -> str:
-    """Format a line with the role in a column of its own."""
-    role = f"{line.role:<{_ROLE_COLUMNS}} |"
+def format_line(line: ScreenLine, *, colour: bool, columns: int = ROLE_COLUMNS) -> str:
+    """Format a line with the role in a column of its own, and a host's name before it if any."""
+    role = f"{line.role:<{columns}} |"
     if not colour:
         level = "" if line.level == NOTICE else f"{line.level.upper()} "
         return f"{role} {level}{line.text}"
-    role_colour = _ROLE_COLOURS.get(line.role, "37")
+    role_colour = _ROLE_COLOURS.get(line.role.rpartition(" ")[2], "37")
     return f"\x1b[{role_colour}m{role}\x1b[{_LEVEL_COLOURS[line.level]}m {line.text}\x1b[0m"
 
 
@@ -53,9 +53,15 @@ class Screen:
     line of the gateway, which waits for it, or of the program that prepares it.
     """
 
-    def __init__(self, fd: int, shall_stop: Callable[[], bool]) -> None:
-        """Write to `fd`; once `shall_stop()` is true, no longer wait for a slow reader."""
+    def __init__(
+        self, fd: int, shall_stop: Callable[[], bool], columns: int = ROLE_COLUMNS
+    ) -> None:
+        """Write to `fd`; once `shall_stop()` is true, no longer wait for a slow reader.
+
+        The role's column is so wide.
+        """
         self._fd = fd
+        self._columns = columns
         self._shall_stop = shall_stop
         self._colour = wants_colour(fd)
         self._poll = select.poll()
@@ -73,7 +79,7 @@ class Screen:
             if line.role in (GATEWAY, TAPE):
                 progress = None
                 self._bar.erase()
-            text += format_line(line, colour=self._colour) + "\n"
+            text += format_line(line, colour=self._colour, columns=self._columns) + "\n"
         if text:
             self._bar.print_above(text)
         if progress:

@@ -13,11 +13,12 @@ import structlog
 from lib.cluster.broker import Answer, Connected, Delivered, Event
 from lib.cluster.connection import connect
 from lib.cluster.downlink import Downlink
+from lib.cluster.status import ClusterStatus
 from lib.cluster.streams import NEWS, PRICE
 from lib.net.event_loop import EventLoop
 from lib.process.client_log import ClientLog
 from lib.process.limits import client_places
-from lib.process.log_events import Listening, log_event
+from lib.process.log_events import DOWNLINK, Listening, log_event
 from lib.process.role import run_role
 from lib.settings import Settings, cluster_of
 from lib.streams.server import MAX_CLIENTS
@@ -49,6 +50,16 @@ class DownlinkRole:
             )
             for name, stream in STREAMS.items()
         ]
+        self._status = ClusterStatus(
+            settings,
+            loop,
+            self._broker,
+            DOWNLINK,
+            {
+                stream: downlink.progress
+                for stream, downlink in zip(STREAMS.values(), self._downlinks, strict=True)
+            },
+        )
         for downlink in self._downlinks:
             downlink.connected()
         for name, port in ports.items():
@@ -66,6 +77,7 @@ class DownlinkRole:
             log.on_time(self._loop.clock())
 
     def _on_event(self, event: Event) -> None:
+        self._status.take(event)
         for downlink in self._downlinks:
             if isinstance(event, Connected):
                 downlink.connected()

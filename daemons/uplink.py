@@ -16,11 +16,12 @@ import structlog
 from lib.clock import SECOND_NS
 from lib.cluster.broker import Answer, Connected, Delivered, Event
 from lib.cluster.connection import connect
+from lib.cluster.status import ClusterStatus
 from lib.cluster.streams import CONTENTS, NEWS, PRICE
 from lib.cluster.uplink import Uplink
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.process.log_events import GATEWAY, GatewayContinues, GatewayNotReached, log_event
+from lib.process.log_events import GATEWAY, UPLINK, GatewayContinues, GatewayNotReached, log_event
 from lib.process.log_once import LogOnce
 from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import current_run
@@ -72,6 +73,13 @@ class UplinkRole:
             )
             for stream, port in ((PRICE, gateway.price_port), (NEWS, gateway.news_port))
         )
+        self._status = ClusterStatus(
+            settings,
+            loop,
+            self._broker,
+            UPLINK,
+            {PRICE: self._prices.progress, NEWS: self._news.progress},
+        )
         for uplink in (self._prices, self._news):
             uplink.connected()
 
@@ -95,6 +103,7 @@ class UplinkRole:
         self._broker.close()
 
     def _on_event(self, event: Event) -> None:
+        self._status.take(event)
         for uplink in (self._prices, self._news):
             if isinstance(event, Connected):
                 uplink.connected()

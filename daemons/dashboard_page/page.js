@@ -3,6 +3,8 @@
 const SILENT_MS = 2500; // after which the page says that nothing comes
 const RETRY_MS = 1000;
 const LATE_S = 1.2; // a role beats at least twice a second
+const NO_MAJORITY = "no majority";
+const SILENT_WRITER_S = 2.5; // the writer of a stream gives its word twice a second
 const CHART_MS = 1900; // at most one drawing of the charts in this time
 
 const $ = (id) => document.getElementById(id);
@@ -68,6 +70,9 @@ function sayWhetherViewsCome() {
     setText("summary", "▲ out of date", "loss");
     alarm("Nothing comes from the stack any more. It is down, or its dashboard is; " +
       "this page goes on by itself when it is back.");
+  } else if (view && view.cluster && view.cluster.streams.some((one) => one.activity === NO_MAJORITY)) {
+    alarm("No majority of the brokers can be reached: no tick is published and no order is booked " +
+      "until there is one.");
   } else if (view && view.halted) {
     alarm("Trading is halted: while the file HALT is there, every order is rejected.");
   } else if (view && view.at_loss_limit.length) {
@@ -190,6 +195,7 @@ function show() {
   showSummary();
   showTapeEnded();
   showFigures();
+  showCluster();
   showStrategies();
   showPrices();
   showNews();
@@ -268,6 +274,27 @@ function showStrategies() {
   setText("whose-signals", `Above, the times to decision are those of ${strategies[0].name}, ` +
     "and so are below the signals, the averages and the thresholds of the sentiment. " +
     "Profit, positions and orders are those of all clients.");
+}
+
+function showCluster() {
+  const cluster = view.cluster;
+  $("cluster").hidden = !cluster;
+  if (!cluster) return;
+  setText("cluster-host", `Cluster, seen from ${cluster.host}`);
+  setText("no-streams", cluster.streams.length ? "" : "Waiting for a role of the cluster.", "awaits");
+  const shown = (value, text) => value === null ? "–" : text(value);
+  fill($("stream-rows"), cluster.streams.map((one) => {
+    const activity = one.activity === NO_MAJORITY ? [`▲ ${NO_MAJORITY}`, "loss"]
+      : one.activity === "resolving" || one.activity === "starting" ? [`▲ ${one.activity}`, "late"]
+        : [`● ${one.activity}`, one.activity === "standing by" ? "" : "gain"];
+    return [
+      [one.stream], [one.role], activity, [one.writer || "–"],
+      [shown(one.heard_s, (value) => `${duration(value)} ago`), one.heard_s > SILENT_WRITER_S ? "loss" : ""],
+      [number(one.epoch, 0)], [number(one.takeovers, 0)], [number(one.last, 0)],
+      [number(one.position, 0)], [number(one.lag, 0)], [shown(one.lag_s, duration)],
+      [microseconds(one.p50_us)], [microseconds(one.p99_us)],
+    ];
+  }));
 }
 
 function showPrices() {

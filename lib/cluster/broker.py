@@ -56,6 +56,8 @@ class Appended(NamedTuple):
 
     question: int
     sequence: int
+    took_ns: int = 0
+    """From the question to the answer."""
 
 
 class Refused(NamedTuple):

@@ -21,6 +21,8 @@ from lib.cluster.received_stream import (
     ReceivedPublication,
     ReceivedTicks,
 )
+from lib.cluster.status import Progress
+from lib.cluster.status_file import Activity
 from lib.cluster.stream_follower import StreamFollower
 from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, position_of, split_batch
 from lib.net.event_loop import EventLoop
@@ -110,6 +112,12 @@ class Downlink:
             self._follower.word(0, now_ns)
             self._broker.follow(live_subject(self._stream))
         return self._server is not None and self._server.send_to_lagging()
+
+    def progress(self) -> Progress:
+        """Return how far the stream is served, for those who look at the stack from outside."""
+        if self._publication is None:
+            return Progress(Activity.STARTING)
+        return Progress(Activity.FOLLOWING, position=self._publication.stream.next_sequence - 1)
 
     def next_deadline_ns(self) -> int | None:
         """When to look again though nothing has come."""

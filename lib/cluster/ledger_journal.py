@@ -30,6 +30,8 @@ from lib.cluster.broker import (
     Message,
     Read,
 )
+from lib.cluster.status import Progress, writer_activity
+from lib.cluster.status_file import Activity
 from lib.cluster.stream_follower import SILENCE_NS, StreamFollower
 from lib.cluster.stream_writer import ASK_AGAIN_NS, Standing, StreamWriter
 from lib.cluster.streams import LAST, LEDGER, live_subject, number_in
@@ -122,6 +124,18 @@ class LedgerJournal:
     def is_behind(self) -> bool:
         """Whether the stream has lost what this writer knows."""
         return self.writer.standing is Standing.BEHIND
+
+    def progress(self) -> Progress:
+        """Return how far the ledger is, for those who look at the stack from outside."""
+        has_claimed = self._follower is None and self.writer.standing is not Standing.STANDBY
+        if self._follower is None and not has_claimed:
+            return Progress(Activity.STARTING)
+        come = self.writer.last if self._follower is None else self._follower.next_sequence - 1
+        return Progress(
+            writer_activity(self.writer, has_claimed=has_claimed),
+            position=come - len(self._waiting),
+            acknowledgements=self.writer.acknowledgements if has_claimed else None,
+        )
 
     def take(self, event: Answer | Delivered, now_ns: int) -> None:
         """Take what has come from the brokers."""

@@ -50,8 +50,8 @@ MAX_EVENTS: Final = 4096
 """The most events that wait for the event loop. Further deliveries are dropped, and read later."""
 MAX_QUESTIONS: Final = 256
 """The most questions that wait for an answer; further ones fail at once."""
-SLACK_NS: Final = SECOND_NS // 2
-"""How much later than the library the event loop gives an answer up."""
+GIVEN_UP_NS: Final = ANSWER_LIMIT_NS + SECOND_NS // 2
+"""How long the event loop waits for an answer: longer than the library."""
 CONNECT_TIMEOUT_S: Final = 2
 RECONNECT_WAIT_S: Final = 1
 PING_INTERVAL_S: Final = 2
@@ -74,8 +74,8 @@ class NatsBroker:
         self._on_event = on_event
         self._options = options
         self._last_question = 0
-        self._deadlines: dict[int, int] = {}
-        """Of the questions without an answer, in the order in which they were asked."""
+        self._asked_ns: dict[int, int] = {}
+        """When the questions without an answer were asked, in that order."""
         self._events: deque[Event] = deque()
         self._wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.register(self._wake_up, selectors.EVENT_READ, self._hand_on)
@@ -126,20 +126,21 @@ class NatsBroker:
 
     def next_deadline_ns(self) -> int | None:
         """When the oldest question is given up."""
-        return next(iter(self._deadlines.values()), None)
+        oldest_ns = next(iter(self._asked_ns.values()), None)
+        return None if oldest_ns is None else oldest_ns + GIVEN_UP_NS
 
     def on_time(self, now_ns: int) -> None:
         """Give up the questions whose answers are overdue."""
-        for question, deadline_ns in list(self._deadlines.items()):
-            if deadline_ns > now_ns:
+        for question, asked_ns in list(self._asked_ns.items()):
+            if asked_ns + GIVEN_UP_NS > now_ns:
                 break
             self._give(Failed(question, "no answer"))
 
     def _ask(self, start: Callable[[int], Coroutine[Any, Any, Answer]]) -> int:
         self._last_question = question = self._last_question + 1
-        self._deadlines[question] = self._loop.clock() + ANSWER_LIMIT_NS + SLACK_NS
-        if len(self._deadlines) > MAX_QUESTIONS:
-            self._deadlines[question] = 0
+        self._asked_ns[question] = self._loop.clock()
+        if len(self._asked_ns) > MAX_QUESTIONS:
+            self._asked_ns[question] = -GIVEN_UP_NS
         else:
             self._begin(self._answer(question, start(question)))
         return question
@@ -150,8 +151,12 @@ class NatsBroker:
             self._give(self._events.popleft())
 
     def _give(self, event: Event) -> None:
-        if isinstance(event, Answer) and self._deadlines.pop(event.question, None) is None:
-            return  # it was given up
+        if isinstance(event, Answer):
+            asked_ns = self._asked_ns.pop(event.question, None)
+            if asked_ns is None:
+                return  # it was given up
+            if isinstance(event, Appended):
+                event = event._replace(took_ns=self._loop.clock() - asked_ns)
         self._on_event(event)
 
     # The thread.

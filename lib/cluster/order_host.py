@@ -18,6 +18,7 @@ import structlog
 from lib.clock import to_ns
 from lib.cluster.broker import Answer, Broker, Connected, Delivered, Event
 from lib.cluster.ledger_journal import LedgerJournal
+from lib.cluster.status import ClusterStatus
 from lib.cluster.streams import LEDGER, live_subject
 from lib.cluster.writer_watch import LOOK_NS
 from lib.errors import CannotStartError
@@ -102,6 +103,9 @@ class OrderHost:
             to_ns(cluster.takeover_after),
             loop.clock(),
         )
+        self._status = ClusterStatus(
+            settings, loop, self._broker, ORDER_MANAGER, {LEDGER: self._journal.progress}
+        )
         self._look_ns = loop.clock()
         loop.add_timed(self)
 
@@ -147,6 +151,7 @@ class OrderHost:
     def _take_events(self, now_ns: int) -> None:
         while self._events:
             event = self._events.popleft()
+            self._status.take(event)
             if isinstance(event, Connected):
                 self._broker.follow(live_subject(LEDGER))
             elif isinstance(event, Answer | Delivered):
@@ -196,7 +201,8 @@ class OrderHost:
 
     def _begin_to_serve(self, former: str) -> None:
         epoch = self._journal.writer.epoch
-        log_event(self._log, StreamClaimed(stream=LEDGER, epoch=epoch, former=former))
+        claimed = StreamClaimed(stream=LEDGER, epoch=epoch, host=self._host, former=former)
+        log_event(self._log, claimed)
         last = self._journal.takeover.last
         # A former process of this host that has appended something has done this.
         if last and (former != self._host or last.is_claim):

@@ -52,6 +52,14 @@ class Publisher:
         """Whether the gateway has to wait."""
         return self._kept_bytes >= MAX_KEPT_BYTES
 
+    @property
+    def newest(self) -> int | None:
+        """The sequence of the last frame that was taken or is in the stream; None if unknown."""
+        if self._kept:
+            last = self._kept[-1].frames
+            return last.first + last.count - 1
+        return self.position.next_sequence - 1 if self.position else None
+
     def keep(self, tape: str, batches: list[Frames], now_ns: int) -> None:
         """Take frames of the gateway, to be published."""
         for batch in batches:

@@ -20,6 +20,7 @@ from enum import Enum, auto
 from typing import Final
 
 from lib.clock import SECOND_NS
+from lib.cluster.acknowledgements import AcknowledgementTimes
 from lib.cluster.broker import (
     CLAIMANT,
     EPOCH,
@@ -63,6 +64,7 @@ class StreamWriter:
     Attributes:
         epoch: that of its claim.
         last: the sequence up to which the stream is known.
+        acknowledgements: how long the latest messages took.
 
     """
 
@@ -71,6 +73,7 @@ class StreamWriter:
         self.standing = Standing.STANDBY
         self.epoch = 0
         self.last = 0
+        self.acknowledgements = AcknowledgementTimes()
         self._broker = broker
         self._stream = stream
         self._host = host
@@ -106,6 +109,7 @@ class StreamWriter:
             self._take_reading(answer)
         elif isinstance(answer, Appended):
             self.last = answer.sequence
+            self.acknowledgements.add(answer.took_ns)
             self._is_claimed = True
             self.standing = Standing.WRITER
         else:

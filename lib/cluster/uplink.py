@@ -17,6 +17,7 @@ import structlog
 from lib.clock import SECOND_NS, to_ns
 from lib.cluster.broker import EPOCH, HOST, Answer, Broker, Delivered
 from lib.cluster.publisher import Publisher, headers_of
+from lib.cluster.status import Progress, writer_activity
 from lib.cluster.stream_follower import SILENCE_NS
 from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.streams import (
@@ -128,6 +129,19 @@ class Uplink:
             case _:
                 self._write(now_ns)
 
+    def progress(self) -> Progress:
+        """Return how far the stream is published, for those who look at the stack from outside."""
+        activity = writer_activity(self.writer, has_claimed=self.is_writer)
+        if not self.is_writer:
+            return Progress(activity)
+        position = self._publisher.position
+        return Progress(
+            activity,
+            position=position.next_sequence - 1 if position else None,
+            newest=self._publisher.newest,
+            acknowledgements=self.writer.acknowledgements,
+        )
+
     def next_deadline_ns(self) -> int:
         """When to look again though nothing has come."""
         due_ns = self._publisher.next_deadline_ns()
@@ -162,8 +176,15 @@ class Uplink:
         if self.writer.standing is Standing.WRITER and not self.is_writer:
             self.is_writer = True
             former = self.takeover.writer
-            claimed = StreamClaimed(stream=self._stream, epoch=self.writer.epoch, former=former)
-            log_event(structlog.get_logger(), claimed)
+            log_event(
+                structlog.get_logger(),
+                StreamClaimed(
+                    stream=self._stream,
+                    epoch=self.writer.epoch,
+                    host=self._cluster.host,
+                    former=former,
+                ),
+            )
         if not self.is_writer:
             return
         self._publisher.look(now_ns, self._headers())

@@ -5,16 +5,17 @@ book that are not there, if a program has the role that they are for. What a per
 decided does not: a halt, the end of the news of a file, and the end of a tape, after which there
 are neither ticks nor news for them to meet. Nor does the age of the latest order: price and news
 may disagree for as long as they like. Nor does what is not known: whether news is in force is read
-from the logs.
+from the logs. In a cluster, a stream without a writer or a majority of the brokers does.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
 
+from lib.dashboard.view import ClusterView, StreamView
 from lib.process.log_events import ORDER_MANAGER, ORDERBOOK, STRATEGY
 from lib.settings import Settings
 
@@ -22,6 +23,8 @@ TICKS_LATE_S: Final = 5.0
 """How long no tick may come, at rates that bring several in that time."""
 TICKS_LATE: Final = 3
 """At lower rates: how many ticks in a row may be late."""
+WRITER_LATE_S: Final = 10.0
+"""How long the writer of a stream may be silent: longer than a takeover takes."""
 
 
 class RoleHealth(Struct, frozen=True):
@@ -55,6 +58,8 @@ class Condition(Struct, frozen=True):
     have_news_ended: bool
     """Whether the sentiments are of a file, and all of them are published."""
     is_halted: bool
+    cluster: ClusterView | UnsetType = UNSET
+    """Only where the settings have [cluster]."""
 
 
 class Health(Condition, frozen=True, kw_only=True):
@@ -81,6 +86,8 @@ def health(condition: Condition, settings: Settings) -> Health:
     may_have_news = goes_on and not condition.have_news_ended
     if STRATEGY in roles and may_have_news and condition.is_news_in_force is False:
         problems.append("no news is in force: a strategy has had none for news_timeout")
+    if condition.cluster is not UNSET:
+        problems += [problem for one in condition.cluster.streams if (problem := _of_stream(one))]
     return Health(**asdict(condition), is_healthy=not problems, problems=problems)
 
 
@@ -103,3 +110,14 @@ def _of_ticks(condition: Condition, rate: float) -> list[str]:
     elif condition.tick_age_s > limit_s:
         problems.append(f"no tick for {condition.tick_age_s:.1f} s, over {limit_s:g} s")
     return problems
+
+
+def _of_stream(status: StreamView) -> str:
+    """Return what is wrong with a stream of the cluster; "" if nothing is."""
+    if status.activity == "no majority":
+        return f"{status.role} reaches no majority of the brokers: {status.stream} has no leader"
+    if status.heard_s is None:
+        return f"{status.role} has heard no writer of {status.stream} yet"
+    if status.heard_s > WRITER_LATE_S:
+        return f"{status.writer}, the writer of {status.stream}, is silent: {status.heard_s:.1f} s"
+    return ""

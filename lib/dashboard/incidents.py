@@ -35,6 +35,8 @@ from lib.process.log_events import (
     LogReopened,
     LossLimitLifted,
     LossLimitReached,
+    MajorityBack,
+    NoMajority,
     NoPriceBook,
     NoPriceCollar,
     OrdersConnected,
@@ -54,7 +56,10 @@ from lib.process.log_events import (
     StartTakesLong,
     StateRefused,
     Stopped,
+    StreamClaimed,
     StreamConnected,
+    StreamLost,
+    StreamOvertaken,
     SupervisordSilent,
     TicksLapped,
     TicksMissed,
@@ -71,6 +76,7 @@ _BEGINS: Final[dict[type[LogEvent], str]] = {
     HeartbeatFailed: "heartbeat",
     LedgerFailed: "ledger",
     LedgerLost: "ledger",
+    NoMajority: "majority",
     TradingHalted: "trading",
     PriceBookUnusable: "price book",
     NoPriceBook: "price book",
@@ -85,6 +91,7 @@ event of the kind updates its text."""
 _ENDS: Final[dict[type[LogEvent], str]] = {
     HeartbeatRecovered: "heartbeat",
     LedgerRecovered: "ledger",
+    MajorityBack: "majority",
     TradingResumed: "trading",
     Attached: "price book",
     PriceCollarAttached: "price book",
@@ -103,6 +110,8 @@ _NOTED: Final[frozenset[type[LogEvent]]] = frozenset(
         PriceBookLost,
         SettingsRefused,
         StateRefused,
+        StreamLost,
+        StreamOvertaken,
         SupervisordSilent,
     }
 )
@@ -141,6 +150,8 @@ class Incidents:
             case StreamConnected() | OrdersConnected():
                 self._end(program, event.stream, at)
             case TicksMissed() | TicksLapped() if event.ticks:
+                self._note(program, at, phrase(event))
+            case StreamClaimed() if event.is_takeover:
                 self._note(program, at, phrase(event))
             case LossLimitReached():
                 self._begin(program, _loss_limit(event.client_id), at, phrase(event))

@@ -7,10 +7,11 @@ which begin with the price book, supervisord and the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
+from msgspec import UNSET
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -21,11 +22,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from lib.clock import SECOND_NS
+from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.dashboard.health import Health
 from lib.dashboard.latencies import HISTOGRAM_NS
 from lib.dashboard.observer import Observer
-from lib.dashboard.view import RoleView
+from lib.dashboard.view import ClusterView, RoleView, StreamView
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 PAGES: Final = "tradewire_dashboard_pages"
@@ -51,6 +52,8 @@ class _Now(Collector):
         yield from self._of_strategies()
         yield from self._of_ticks()
         yield from self._of_orders()
+        if self._observer.cluster is not UNSET:
+            yield from _of_cluster(self._observer.cluster)
         yield GaugeMetricFamily(PAGES, "Pages of the dashboard that are open.", value=self._pages)
 
     def _of_ticks(self) -> Iterator[Metric]:
@@ -177,6 +180,57 @@ def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:
     restarts = [((role.program,), role.restarts) for role in roles]
     text = "Starts after the first one of this run."
     yield _counter("role_restarts", text, ("program",), restarts)
+
+
+def _of_cluster(cluster: ClusterView) -> Iterator[Metric]:
+    labels = ("program", "stream")
+    for name, label, text in (
+        ("writer", "host", "1 for the host that writes the stream, as it was heard last."),
+        ("activity", "activity", "1 for what the program does with the stream."),
+    ):
+        family = GaugeMetricFamily(f"tradewire_cluster_{name}", text, labels=[*labels, label])
+        for one in cluster.streams:
+            what = one.writer if label == "host" else one.activity
+            if what:
+                family.add_metric([one.role, one.stream, what], 1)
+        yield family
+    gauges: tuple[tuple[str, str, Callable[[StreamView], float | None]], ...] = (
+        ("epoch", "The epoch of the writer.", lambda one: one.epoch),
+        ("last_sequence", "The last sequence of the stream.", lambda one: one.last),
+        (
+            "position",
+            "The last tick, sentiment or ledger entry that the program has.",
+            lambda one: one.position,
+        ),
+        ("lag", "How many of them it does not have yet.", lambda one: one.lag),
+        ("lag_seconds", "How long ago the stream was where it is.", lambda one: one.lag_s),
+        ("writer_silent_seconds", "Since the writer was heard.", lambda one: one.heard_s),
+    )
+    for name, text, value_of in gauges:
+        family = GaugeMetricFamily(f"tradewire_cluster_{name}", text, labels=labels)
+        for one in cluster.streams:
+            value = value_of(one)
+            if value is not None:
+                family.add_metric([one.role, one.stream], value)
+        yield family
+    acknowledged = GaugeMetricFamily(
+        "tradewire_cluster_acknowledgement_seconds",
+        "Until the brokers acknowledge a message, over the latest 1,000.",
+        labels=[*labels, "quantile"],
+    )
+    for one in cluster.streams:
+        for quantile, value_us in (("0.5", one.p50_us), ("0.99", one.p99_us)):
+            if value_us is not None:
+                value_s = value_us * MICROSECOND_NS / SECOND_NS
+                acknowledged.add_metric([one.role, one.stream, quantile], value_s)
+    yield acknowledged
+    takeovers = [
+        ((one.role, one.stream), one.takeovers)
+        for one in cluster.streams
+        if one.takeovers is not None
+    ]
+    text = "Claims of the stream in this run, after the first writer."
+    yield _counter("cluster_takeovers", text, labels, takeovers)
 
 
 def _counter(

@@ -9,11 +9,13 @@ tries again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
@@ -28,13 +30,21 @@ from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
-from lib.dashboard.view import LatencyView, PriceHistory, PriceView, RoleView, View
+from lib.dashboard.view import (
+    ClusterView,
+    LatencyView,
+    PriceHistory,
+    PriceView,
+    RoleView,
+    View,
+)
 from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
 from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
 from lib.process.log_events import (
     ALERTS,
+    GATEWAY,
     ORDER_MANAGER,
     STRATEGY,
     TAPE,
@@ -117,6 +127,13 @@ class Observer:
         self._log = EventFollower(directory, earlier_bytes=EARLIER_LOG_BYTES)
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
+        self.cluster: ClusterView | UnsetType = UNSET
+        """What the roles of a cluster's host know of it; UNSET without [cluster]."""
+        self._look_at_cluster: Callable[[int], ClusterView] | None = None
+        if settings.cluster:
+            from lib.dashboard.cluster import cluster_view
+
+            self._look_at_cluster = partial(cluster_view, settings.var_dir, settings.cluster.host)
         self._ledger_problem = "the ledger is not read yet"
         """What /health says of it."""
         self._ledger_read_ns = time.monotonic_ns()
@@ -132,6 +149,8 @@ class Observer:
         if self.roles.programs:
             self._incidents.end_others(self.roles.programs)
         self._read_ticks(now_ns)
+        if self._look_at_cluster:
+            self.cluster = self._look_at_cluster(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
@@ -174,11 +193,15 @@ class Observer:
             realised=holdings.realised if holdings else None,
             open_profit=self._open_profit if holdings else None,
             missing=self._missing,
+            cluster=self.cluster,
         )
 
     def role_views(self) -> list[RoleView]:
-        """Return what is known of each program."""
-        return self.roles.views(self.restarts, time.monotonic_ns())
+        """Return what is known of each program; not of the gateway of a market host on standby."""
+        views = self.roles.views(self.restarts, time.monotonic_ns())
+        if self._settings.cluster is None:
+            return views
+        return [one for one in views if (one.program, one.state) != (GATEWAY, "STOPPED")]
 
     @property
     def at_loss_limit(self) -> list[str]:
@@ -214,6 +237,7 @@ class Observer:
             has_tape_ended=self._ended_ticks is not None,
             have_news_ended=self._have_news_ended,
             is_halted=self._is_halted,
+            cluster=self.cluster,
         )
         return health(condition, self._settings)
 

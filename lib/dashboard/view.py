@@ -7,7 +7,7 @@ name has another unit. A part without data says what it waits for.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class RoleView(Struct, frozen=True):
@@ -130,6 +130,41 @@ class LatencyView(Struct, frozen=True):
     ticks_per_s: float
 
 
+class StreamView(Struct, frozen=True):
+    """What a role of this host does with a stream of the cluster. None is not known, or not its."""
+
+    stream: str
+    role: str
+    activity: str
+    """"writing", "standing by", "following", "resolving", "starting" or "no majority"."""
+    writer: str
+    """The host that writes it, as it was heard last; "" if none was heard."""
+    epoch: int | None
+    takeovers: int | None
+    """How often it was claimed in this run, also by a successor on the same host."""
+    last: int | None
+    """The last sequence of the stream."""
+    position: int | None
+    """The last tick, sentiment or ledger entry that the role has published, served or booked."""
+    lag: int | None
+    """How many of them it does not have yet."""
+    lag_s: float | None
+    """How long ago the stream was where the role is."""
+    heard_s: float | None
+    """Since the writer was heard; it gives its word twice a second."""
+    p50_us: float | None
+    """The median of the time until the brokers acknowledge a message, over the latest 1,000; of a
+    writer. `p99_us` is their 99th percentile."""
+    p99_us: float | None
+
+
+class ClusterView(Struct, frozen=True):
+    """The cluster, as the roles of this host see it: those that are at work."""
+
+    host: str
+    streams: list[StreamView]
+
+
 class View(Struct, frozen=True):
     """Everything that a page shows."""
 
@@ -160,3 +195,5 @@ class View(Struct, frozen=True):
     open_profit: float | None
     missing: dict[str, str]
     """What each part of the page that has no data waits for."""
+    cluster: ClusterView | UnsetType = UNSET
+    """Only where the settings have [cluster]."""

@@ -435,6 +435,7 @@ class StateRefused(LogEvent, frozen=True, tag="state_refused"):
 
 _WITH_BROKERS: Final = (*CLUSTER_ROLES, ORDER_MANAGER)
 _WRITERS: Final = (UPLINK, ORDER_MANAGER)
+_STREAM_ROLES: Final = (*_WRITERS, DOWNLINK)
 StreamName = Annotated[str, Meta(description="name of the stream")]
 Epoch = Annotated[int, Meta(description="epoch of the writer")]
 HostName = Annotated[str, Meta(description="host of [cluster]")]
@@ -494,7 +495,13 @@ class StreamClaimed(LogEvent, frozen=True, tag="stream_claimed"):
 
     stream: StreamName
     epoch: Epoch
+    host: HostName
     former: HostName
+
+    @property
+    def is_takeover(self) -> bool:
+        """Whether another host has written it before."""
+        return self.former not in ("", self.host)
 
 
 @_logged("error", by=_WRITERS)
@@ -511,6 +518,22 @@ class StreamLost(LogEvent, frozen=True, tag="stream_lost"):
 
     stream: StreamName
     last: Annotated[int, Meta(description="sequence of the stream")]
+
+
+@_logged("error", by=_STREAM_ROLES)
+class NoMajority(LogEvent, frozen=True, tag="no_majority"):
+    """No leader of the stream answers: no majority of the brokers can be reached. Logged once."""
+
+    stream: StreamName
+    silent_s: Seconds
+
+
+@_logged("warning", by=_STREAM_ROLES)
+class MajorityBack(LogEvent, frozen=True, tag="majority_back"):
+    """A majority of the brokers can be reached again."""
+
+    stream: StreamName
+    lost_s: Seconds
 
 
 @_logged("warning", by=(UPLINK,))

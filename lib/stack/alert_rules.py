@@ -31,11 +31,15 @@ from lib.process.log_events import (
     LedgerLost,
     LogEvent,
     LossLimitReached,
+    NoMajority,
     PriceBookLost,
     RoleGaveUp,
     RoleHung,
     Started,
     Stopped,
+    StreamClaimed,
+    StreamLost,
+    StreamOvertaken,
     TapeEnded,
     TicksLapped,
     TicksMissed,
@@ -52,9 +56,13 @@ ALERTED: Final[frozenset[type[LogEvent]]] = frozenset(
         LedgerFailed,
         LedgerLost,
         LossLimitReached,
+        NoMajority,
         PriceBookLost,
         RoleGaveUp,
         RoleHung,
+        StreamClaimed,
+        StreamLost,
+        StreamOvertaken,
         TapeEnded,
         TicksLapped,
         TicksMissed,
@@ -222,6 +230,8 @@ def read_logged_event(program: str, raw: bytes, now: BothClocks) -> LoggedEvent 
     if not is_own and (type(event) not in ALERTED or isinstance(event, RoleGaveUp)):
         return None
     if isinstance(event, TicksLapped) and not event.ticks:
+        return None
+    if isinstance(event, StreamClaimed) and not event.is_takeover:
         return None
     if (at := line.logged_at) is None:
         return None

@@ -23,6 +23,7 @@ from lib.process.log_events import (
     LogEvent,
     LogReopened,
     LossLimitReached,
+    NoMajority,
     NoPriceBook,
     NoPriceCollar,
     PriceBookLost,
@@ -38,6 +39,9 @@ from lib.process.log_events import (
     StartTakesLong,
     StateRefused,
     Stopped,
+    StreamClaimed,
+    StreamLost,
+    StreamOvertaken,
     SupervisordSilent,
     TapeEnded,
     TicksLapped,
@@ -97,6 +101,14 @@ def phrase(event: LogEvent) -> str:
             what = f"{event.client_id} has reached its loss limit"
         case LogReopened():
             what = f"{Path(event.file).name} was lost: it is written again"
+        case NoMajority():
+            what = f"no majority of the brokers can be reached: {event.stream} has no leader"
+        case StreamClaimed():
+            what = f"{event.host} writes {event.stream} now, in place of {event.former}"
+        case StreamOvertaken():
+            what = f"another host has claimed {event.stream}: this one is a standby again"
+        case StreamLost():
+            what = f"the brokers have lost what {event.stream} had up to message {event.last:,}"
         case TapeEnded():
             what = f"the tape has ended after {event.ticks:,} ticks"
         case _:

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +15,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
+from lib.clock import MICROSECOND_NS, MILLISECOND_NS
+from lib.cluster.status_file import UNKNOWN, Activity, Figures, StatusFile, status_path
+from lib.cluster.streams import LEDGER, PRICE
+from lib.process.log_events import DOWNLINK, ORDER_MANAGER
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
@@ -92,6 +98,7 @@ def seen(request, browser: Browser, stack: PrivateStack) -> Iterator[Seen]:
 def test_the_page_loads_without_a_complaint_and_asks_no_other_host(seen: Seen) -> None:
     expect(seen.page.locator("#chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(seen.page.locator("#news-chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
+    expect(seen.page.locator("#cluster")).to_be_hidden()
     assert seen.problems == []
     assert {url.split("/")[2] for url in seen.requests if "://" in url} == {
         seen.address.removeprefix("http://")
@@ -193,6 +200,79 @@ def test_the_end_of_a_tape_stands_on_the_page_with_ticks_orders_and_profit(
 def test_a_tape_that_goes_on_has_no_end(seen: Seen) -> None:
     expect(seen.page.locator("#price-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(seen.page.locator("#tape-ended")).to_be_hidden()
+
+
+NONE = "\N{EN DASH}"
+FIGURES = Figures(
+    written_ns=0,
+    activity=Activity.FOLLOWING,
+    epoch=5,
+    first_epoch=3,
+    last=70,
+    position=1_234_567,
+    lag=12_000,
+    lag_ns=1_500 * MILLISECOND_NS,
+    heard_ns=UNKNOWN,
+    p50_ns=UNKNOWN,
+    p99_ns=1_700 * MICROSECOND_NS,
+)
+
+
+@contextmanager
+def statuses(var_dir: Path) -> Iterator[None]:
+    """What two roles of a cluster write, as often as they do."""
+    ledger = StatusFile(status_path(var_dir, ORDER_MANAGER, LEDGER), [])
+    price = StatusFile(status_path(var_dir, DOWNLINK, PRICE), [])
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.wait(0.2):
+            now_ns = time.monotonic_ns()
+            price.write("market-1", FIGURES._replace(written_ns=now_ns))
+            no_majority = FIGURES._replace(written_ns=now_ns, activity=Activity.NO_MAJORITY)
+            ledger.write("<b>", no_majority)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[PrivateStack]:
+    """A host of a cluster whose brokers cannot be reached: its order manager waits for them."""
+    cluster = {"servers": ["nats://127.0.0.1:1"], "host": "host-1"}
+    with PrivateStack({"cluster": cluster}) as made, statuses(made.var_dir):
+        made.start(wait=False)
+        made.wait_for_event("dashboard", "started")
+        yield made
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_host_of_a_cluster_shows_what_its_roles_know_of_the_streams(
+    browser: Browser, host: PrivateStack, size: str
+) -> None:
+    with opened(browser, host, size) as seen:
+        rows = seen.page.locator("#stream-rows tr")
+        expect(rows).to_have_count(2, timeout=TIMEOUT_MS)
+        expect(rows.nth(0).locator("td")).to_have_text(
+            [
+                *("TW_PRICE", "downlink", "● following", "market-1", NONE, "5", "2", "70"),
+                *("1,234,567", "12,000", "1.5 s", NONE, "1.70 ms"),
+            ]
+        )
+        expect(rows.nth(1).locator("td").nth(2)).to_have_text("▲ no majority")
+        expect(rows.nth(1).locator("td").nth(2)).to_have_class("loss")
+        expect(rows.nth(1).locator("td").nth(3)).to_have_text("<b>")
+        expect(seen.page.locator("#cluster-host")).to_have_text("Cluster, seen from host-1")
+        alarm = seen.page.locator("#alarm")
+        expect(alarm).to_contain_text("No majority of the brokers", timeout=TIMEOUT_MS)
+        width, _ = SIZES[size]
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert seen.problems == []
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from lib.dashboard.health import TICKS_LATE_S, Condition, RoleHealth, health
+from lib.dashboard.health import TICKS_LATE_S, WRITER_LATE_S, Condition, RoleHealth, health
+from lib.dashboard.view import ClusterView, StreamView
 from lib.settings import GatewaySettings, Settings, WatchdogSettings
 
 
@@ -114,3 +115,39 @@ def test_what_was_decided_is_no_problem_a_halt_and_the_end_of_a_tape():
     assert problems(**over, price_book="gone") == ["gone"]
     assert problems(have_news_ended=True, is_news_in_force=False) == []
     assert len(problems(have_news_ended=True, tick_age_s=100.0)) == 1
+
+
+STREAM = StreamView(
+    stream="TW_PRICE",
+    role="downlink",
+    activity="following",
+    writer="host-1",
+    epoch=3,
+    takeovers=0,
+    last=7,
+    position=100,
+    lag=10**6,
+    lag_s=60.0,
+    heard_s=WRITER_LATE_S,
+    p50_us=None,
+    p99_us=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"activity": "no majority", "heard_s": 99.0},
+            "downlink reaches no majority of the brokers: TW_PRICE has no leader",
+        ),
+        ({"heard_s": None}, "downlink has heard no writer of TW_PRICE yet"),
+        ({"heard_s": 10.26}, "host-1, the writer of TW_PRICE, is silent: 10.3 s"),
+    ],
+)
+def test_in_a_cluster_a_stream_needs_a_writer_and_a_majority(changed, problem):
+    def of(*streams: StreamView) -> list[str]:
+        return problems(cluster=ClusterView("host-2", list(streams)))
+
+    assert of() == of(STREAM) == of(replace(STREAM, activity="standing by")) == []
+    assert of(STREAM, replace(STREAM, **changed)) == [problem]

@@ -85,6 +85,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
             "has no price book: x",
             4,
         ),
+        (
+            [logs(1, "no_majority", stream="TW_LEDGER")],
+            logs(21, "majority_back", stream="TW_LEDGER"),
+            "no majority of the brokers can be reached: TW_LEDGER has no leader",
+            20,
+        ),
     ],
 )
 def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration_s):
@@ -114,6 +120,21 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
         ("log_reopened", {"file": "/v/x.out"}, "x.out was lost: it is written again"),
         ("alert_failed", {"reason": "exit status 1"}, "an alert could not be sent: exit status 1"),
         ("alerts_ended", {"reason": "signal 9"}, "the process of the alerts has ended: signal 9"),
+        (
+            "stream_claimed",
+            {"stream": "TW_PRICE", "host": "b", "former": "a"},
+            "b writes TW_PRICE now, in place of a",
+        ),
+        (
+            "stream_overtaken",
+            {"stream": "TW_PRICE"},
+            "another host has claimed TW_PRICE: this one is a standby again",
+        ),
+        (
+            "stream_lost",
+            {"stream": "TW_LEDGER", "last": 1000},
+            "the brokers have lost what TW_LEDGER had up to message 1,000",
+        ),
     ],
 )
 def test_what_takes_no_time_or_whose_end_is_not_logged_has_no_duration(
@@ -121,6 +142,12 @@ def test_what_takes_no_time_or_whose_end_is_not_logged_has_no_duration(
 ):
     incidents.log(1, "orderbook", event, **facts)
     assert incidents.shown() == [("orderbook", what, True, None)]
+
+
+@pytest.mark.parametrize("former", ["", "b"])
+def test_a_claim_that_takes_the_stream_from_no_other_host_is_no_incident(incidents, former):
+    incidents.log(1, "uplink", "stream_claimed", stream="TW_PRICE", host="b", former=former)
+    assert incidents.shown() == []
 
 
 def test_a_role_that_is_given_up_stays_so_until_it_starts(incidents):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from lib.cluster.status_file import Figures, StatusFile, status_path
 from lib.dashboard.latencies import HISTOGRAM_NS
 from lib.dashboard.metrics import PAGES, metrics
 from lib.dashboard.observer import Observer
 from lib.process.heartbeat import begin_to_beat
 from lib.process.supervisor import Process
-from lib.settings import Settings, StrategySettings
+from lib.settings import ClusterSettings, Settings, StrategySettings
 from lib.trading.decision_log import Decided
 from tests.helpers import PROJECT_ROOT
 from tests.ledgers import write_ledger
@@ -30,7 +32,10 @@ def observer(tmp_path: Path) -> Iterator[Observer]:
     (tmp_path / "log" / "strategy.jsonl").touch()
     programs = [Process("gateway", "RUNNING", 1), Process("strategy", "FATAL", 0)]
     second = StrategySettings(client_id="alice")
-    settings = Settings(var_dir=tmp_path, strategies={"second": second})
+    cluster = ClusterSettings(servers=("nats://a",), host="host-1")
+    settings = Settings(var_dir=tmp_path, strategies={"second": second}, cluster=cluster)
+    figures = Figures(*[0] * len(Figures._fields))._replace(written_ns=time.monotonic_ns())
+    StatusFile(status_path(tmp_path, "uplink", "TW_PRICE"), []).write("host-1", figures)
     made = Observer(settings, Programs(programs), settings.var_dir)
     made.look()
     with (tmp_path / "log" / "strategy.jsonl").open("wb") as log:

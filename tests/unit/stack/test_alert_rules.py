@@ -126,6 +126,8 @@ def test_what_is_no_alert_is_not_sent(alerts):
     ):
         alerts.log(1, program, name)
     alerts.log(1, "strategy", "ticks_missed", where="ring", ticks=0)
+    for former in ("", "b"):  # the stream was empty, or this host has written it before
+        alerts.log(1, "uplink", "stream_claimed", host="b", former=former)
     for raw in (b"", b"Traceback:", b"{}", b'{"event": "tape_ended"}'):
         assert read_logged_event("gateway", raw, BothClocks(0, WALL_NS)) is None
     assert alerts.sent(2) == []

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from lib.tape_files.arrow_stream import Numbers
 from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_name
 from lib.tape_files.column_numbers import number_form_of_all
 from lib.tape_files.listing import listed, plural, quoted
@@ -242,7 +241,6 @@ def _order_warnings(database: SealedDatabase, table: Table) -> list[str]:
     for (times,) in database.stream(
         f"SELECT {time_sql(table, time)} AS v0 FROM {table.sql}", table.rows
     ):
-        assert isinstance(times, Numbers)
         moments = np.concatenate(([last], times.values[times.present]))
         backward += int(np.count_nonzero(moments[1:] < moments[:-1]))
         last = moments[-1]
@@ -271,9 +269,6 @@ def _write(
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
     first = reading.rows
     for values, fractions, misfits in database.stream(sql, total):
-        assert isinstance(values, Numbers)
-        assert isinstance(fractions, Numbers)
-        assert isinstance(misfits, Numbers)
         row = reading.rows - first
         reading.rows += len(values.values)
         inside = (values.values >= 0) & (values.values <= HIGHEST)

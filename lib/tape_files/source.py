@@ -158,7 +158,7 @@ def file_table(
 
 def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]) -> Table:
     columns = tuple(
-        Column((name,), quoted_name(name), *kind_of(sql_type))
+        Column((name,), quoted_name(name), kind_of(sql_type))
         for name, sql_type in database.columns(sql)
     )
     rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lib.prices import PRICE_DECIMALS
 from lib.tape_files.listing import listed
 
 HEAD_ROWS: Final = 1000
@@ -21,8 +22,9 @@ class ColumnKind(Enum):
     TEXT = auto()
     WHOLE = auto()
     DECIMAL = auto()
+    """Of at most 8 decimals."""
+    FINE_DECIMAL = auto()
     FLOAT = auto()
-    DOUBLE = auto()
     TIME = auto()
     OTHER = auto()
     """Nothing that a tape can use: a list, a struct, bytes."""
@@ -30,7 +32,7 @@ class ColumnKind(Enum):
     @property
     def is_number(self) -> bool:
         """Whether each cell is a number or NULL."""
-        return self in (self.WHOLE, self.DECIMAL, self.FLOAT, self.DOUBLE)
+        return self not in (self.TEXT, self.TIME, self.OTHER)
 
 
 class Column(NamedTuple):
@@ -40,8 +42,6 @@ class Column(NamedTuple):
     """Its name; several where pandas wrote its levels."""
     sql: str
     kind: ColumnKind
-    decimals: int = 0
-    """Of a DECIMAL: how many."""
 
     @property
     def name(self) -> str:
@@ -99,19 +99,20 @@ def no_rows(table: Table) -> str:
     return f"has no row below its header ({names})" if table.text else f"has no row ({names})"
 
 
-def kind_of(sql_type: str) -> tuple[ColumnKind, int]:
-    """Return what a column of this type holds, and the decimals of a DECIMAL."""
+def kind_of(sql_type: str) -> ColumnKind:
+    """Return what a column of this type holds."""
     name = sql_type.upper()
     if name.endswith("]") or name.startswith(("STRUCT", "MAP", "UNION")):
-        return ColumnKind.OTHER, 0
+        return ColumnKind.OTHER
     if name.startswith("DECIMAL"):
-        return ColumnKind.DECIMAL, int(name.rstrip(")").rpartition(",")[2])
+        decimals = int(name.rstrip(")").rpartition(",")[2])
+        return ColumnKind.DECIMAL if decimals <= PRICE_DECIMALS else ColumnKind.FINE_DECIMAL
     if name.startswith(_TEXTS):
-        return ColumnKind.TEXT, 0
+        return ColumnKind.TEXT
     if name.removeprefix("U") in _WHOLE:
-        return ColumnKind.WHOLE, 0
+        return ColumnKind.WHOLE
     if name in ("FLOAT", "DOUBLE"):
-        return ColumnKind[name], 0
+        return ColumnKind.FLOAT
     if name.startswith(("DATE", "TIMESTAMP")):
-        return ColumnKind.TIME, 0
-    return ColumnKind.OTHER, 0
+        return ColumnKind.TIME
+    return ColumnKind.OTHER

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from glob import has_magic
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.tape_files.arrow_stream import Batch, Numbers, Texts
+from lib.tape_files.arrow_stream import Batch, Numbers
 from lib.tape_files.column_numbers import number_form_of_all, number_form_of_head
 from lib.tape_files.layout import Layout, PriceColumns, find_layout
 from lib.tape_files.listing import counted, listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, NumberFormat
 from lib.tape_files.price_reading import (
     NO_NUMBER,
+    NO_VALUE,
     NOT_POSITIVE,
     TOO_LARGE,
     TOO_SMALL,
@@ -349,11 +351,13 @@ class _TableReader:
         selected = [f"CAST(coalesce({table.misfit_sql}, false) AS UTINYINT)", self._symbol_sql()]
         if layout.time:
             selected.append(time_sql(table, layout.time))
-        form = None if self.form == PLAIN else self.form
         for price in self.prices:
             for number in price.columns:
-                selected += price_sql(table.columns[number], form)
+                selected += self._price_sql(number)
         return ", ".join(f"{sql} AS v{number}" for number, sql in enumerate(selected))
+
+    def _price_sql(self, column: int) -> list[str]:
+        return price_sql(self.table.columns[column], None if self.form == PLAIN else self.form)
 
     def _symbol_sql(self) -> str:
         """Return the index of the symbol, or why there is none."""
@@ -381,12 +385,9 @@ class _TableReader:
 
     def _add(self, batch: Batch, rows: int) -> None:
         """Take the first rows of a batch."""
-        columns = list(batch)
-        flags, codes = columns.pop(0), columns.pop(0)
-        assert isinstance(flags, Numbers)
-        assert isinstance(codes, Numbers)
-        misfit, symbols = flags.values[:rows] != 0, codes.values[:rows]
-        times = columns.pop(0) if self.layout.time else None
+        columns = iter(batch)
+        misfit, symbols = next(columns).values[:rows] != 0, next(columns).values[:rows]
+        times = next(columns) if self.layout.time else None
         fits = ~misfit
         self.misfits += int(np.count_nonzero(misfit))
         self._skip(self.table.misfit, np.flatnonzero(misfit))
@@ -411,18 +412,18 @@ class _TableReader:
     def _price(
         self,
         price: _PlayedPrice,
-        columns: Batch,
+        columns: Iterator[Numbers],
         fits: NDArray[np.bool_],
         wanted: NDArray[np.bool_],
     ) -> Prices:
         """Return a price of the first rows of a batch: as many as `fits` says something of."""
         rows = len(fits)
-        found = [prices_of(self.table.columns[n], columns) for n in price.columns]
+        selected = [self._price_sql(number) for number in price.columns]
+        found = [prices_of(list(islice(columns, len(sql)))) for sql in selected]
         for part in found:
             units = part.units[:rows]
             self.numbers.add(part._replace(units=units if fits.all() else units[fits]))
-            if part.bad is not None:
-                self.bad += int(np.count_nonzero(part.bad.present))
+            self.bad += int(np.count_nonzero(part.units == NO_NUMBER))
         prices = found[0]
         if len(found) > 1:
             bid, ask = found
@@ -436,13 +437,12 @@ class _TableReader:
         prices: list[Prices],
         symbols: NDArray[np.int32],
         wanted: NDArray[np.bool_],
-        times: Numbers | Texts | None,
+        times: Numbers | None,
         rows: int,
     ) -> None:
         """Send the ticks of some rows: of a wide table row by row, in the order of its columns."""
         moments = has_time = None
         if times is not None:
-            assert isinstance(times, Numbers)
             moments, has_time = times.values[:rows], times.present[:rows]
             if self.reading.recipe.time_order == "sort" and not has_time.all():
                 self._skip(_NO_TIME_REASON, np.flatnonzero(wanted & ~has_time))
@@ -486,14 +486,9 @@ class _TableReader:
         if not bad.any():
             return
         name = " and ".join(quoted(self.table.columns[n].name) for n in played.columns)
-        for code, reason in _REASONS.items():
+        reasons = {**_REASONS, NO_NUMBER: f"{name} is no number", NO_VALUE: f"no {name}"}
+        for code, reason in reasons.items():
             self._skip(reason, np.flatnonzero(bad & (price.units == code)))
-        none = bad & (price.units == NO_NUMBER)
-        if price.bad is not None:
-            no_number = none & price.bad.present[: len(none)]
-            self._skip(f"{name} is no number", np.flatnonzero(no_number))
-            none &= ~no_number
-        self._skip(f"no {name}", np.flatnonzero(none))
 
     def _skip(self, reason: str, rows: NDArray[np.int64]) -> None:
         """Count rows of the batch that are not played."""

@@ -46,8 +46,7 @@ def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int
         text = table.columns[number].text_sql
         for shape, currency, count in database.rows(
             f"SELECT {shape_sql(text)} AS shape, {currency_sql(text)} AS currency, count(*) "
-            f"FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false) "
-            "GROUP BY shape, currency"
+            f"FROM {table.sql} WHERE NOT {table.misfit.sql} GROUP BY shape, currency"
         ):
             counts[shape, currency] += count
     try:

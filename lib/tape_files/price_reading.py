@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
 from lib.tape_files.arrow_stream import Numbers
-from lib.tape_files.number_format import MISSING, NumberFormat, number_sql
-from lib.tape_files.sealed import quoted_text
+from lib.tape_files.number_format import NumberFormat, missing_sql, number_sql
 from lib.tape_files.table import Column, ColumnKind
 
 _UNITS: Final = f"DECIMAL(38, {PRICE_DECIMALS})"
@@ -69,7 +68,6 @@ def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
     units = f"TRY_CAST({plain} AS {_UNITS})"
     if not form:  # DuckDB reads 1_000 as a number
         units = f"CASE WHEN NOT contains({plain}, '_') THEN {units} END"
-    missing = ", ".join(map(quoted_text, MISSING))
     # Few cells have an exponent or more than 8 decimals, and these are the cheapest tests for that.
     is_simple = (
         f"{units} IS NULL OR (strlen({plain}) - position('.' IN {plain}) <= {PRICE_DECIMALS} "
@@ -81,8 +79,7 @@ def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
         units,
         f"CASE WHEN {is_simple} THEN 0.0::DOUBLE WHEN {rest} = {tie} THEN {_TIE}::DOUBLE "
         f"ELSE coalesce(CAST({rest} AS DOUBLE), 0) END",
-        f"CAST({units} IS NULL AND coalesce(lower(trim({text})) NOT IN ({missing}), false) "
-        "AS UTINYINT)",
+        f"CAST({units} IS NULL AND NOT ({missing_sql(text)}) AS UTINYINT)",
     ]
 
 

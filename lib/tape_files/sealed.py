@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import duckdb
 
 from lib.tape_files.arrow_stream import ArrowStream, Batch, StreamError
+from lib.tape_files.sql import quoted_text
 from lib.tapes.tape import TapeError
 
 THREADS: Final = 2
@@ -138,18 +140,8 @@ class SealedDatabase:
             wait([future], INTERRUPT_S)
 
 
-def quoted_text(text: str) -> str:
-    """Return the text as SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted_name(name: str) -> str:
-    """Return the name of a column as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def one_line(message: str) -> str:
-    """Return DuckDB's message on one line: what is wrong, without its picture of the place."""
-    lines = [line.strip() for line in message.splitlines()]
-    picture = next((n for n, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
-    return " ".join(line for line in lines[:picture] if line)
+    """Return what is wrong in one line, without DuckDB's picture of the place and its lists."""
+    lines = map(str.strip, message.splitlines())
+    said = takewhile(lambda line: not line.startswith(("LINE ", "Candidate functions:")), lines)
+    return " ".join(filter(None, said))

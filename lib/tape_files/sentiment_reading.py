@@ -13,9 +13,10 @@ from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_nam
 from lib.tape_files.column_numbers import number_form_of_all
 from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, number_sql
-from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
+from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.table import Table, no_rows
 from lib.tape_files.time_columns import find_time, time_sql
 from lib.tapes.findings import Findings
@@ -174,9 +175,7 @@ class _Numbers(NamedTuple):
 
 
 def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Numbers:
-    cells = (
-        f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false)"
-    )
+    cells = f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT {table.misfit.sql}"
     (row,) = database.rows(
         "SELECT count(v), coalesce(min(v), 0), coalesce(max(v), 0), count_if(v <> trunc(v)), "
         f"count_if(v < 0 OR v > {HIGHEST}) FROM ({cells})"
@@ -263,7 +262,7 @@ def _write(
     is_cut = cut_cells is not None and column.number >= cut_cells - 1
     sql = (
         f"SELECT coalesce(TRY_CAST(v AS INTEGER), -1), CAST(coalesce(v <> trunc(v), false) AS "
-        f"UTINYINT), CAST(coalesce({table.misfit_sql}, false) AS UTINYINT) "
+        f"UTINYINT), CAST({table.misfit.sql} AS UTINYINT) "
         f"FROM (SELECT *, {column.cell} AS v FROM {table.sql})"
     )
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
@@ -277,7 +276,7 @@ def _write(
         last[-1] = is_cut and row + len(inside) == total
         reasons = (
             (CUT, last),
-            (table.misfit, misfit & ~last),
+            (table.misfit.reason, misfit & ~last),
             (f"{name} is not whole", fraction & ~misfit & ~last),
             (f"no {name} from 0 to {HIGHEST}", ~inside & ~fraction & ~misfit & ~last),
         )

@@ -19,8 +19,9 @@ from lib.tape_files.file_kind import FileKind, file_kind
 from lib.tape_files.listing import listed, plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
-from lib.tape_files.sealed import SealedDatabase, StatementError, quoted_name, quoted_text
-from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
+from lib.tape_files.sealed import SealedDatabase, StatementError
+from lib.tape_files.sql import quoted_name, quoted_text
+from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Misfit, Table, TextPlace, kind_of
 from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
 
@@ -162,7 +163,7 @@ def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]
         for name, sql_type in database.columns(sql)
     )
     rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]
-    return _with_head(database, Table(title, sql, columns, [], "false", "", "", recognised, rows))
+    return _with_head(database, Table(title, sql, columns, [], Misfit(), recognised, rows))
 
 
 def _with_head(database: SealedDatabase, table: Table) -> Table:
@@ -229,9 +230,11 @@ def _csv_table(
         sql,
         columns,
         [],
-        _has_text([*empty, *extra]),
-        _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
-        _QUOTE_THEM,
+        Misfit(
+            _has_text([*empty, *extra]),
+            _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
+            _QUOTE_THEM,
+        ),
         notes + dialect.notes,
         _about_how_many(text.path, lines),
         last_row_cells,
@@ -299,9 +302,7 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
             lines,
             columns,
             [],
-            "NOT is_valid",
-            "no JSON",
-            "",
+            Misfit("NOT is_valid", "no JSON"),
             notes,
             _about_how_many(text.path, first),
             text=TextPlace(text.path, 0, ""),

@@ -63,6 +63,17 @@ class TextPlace(NamedTuple):
     quote: str
 
 
+class Misfit(NamedTuple):
+    """Rows that do not fit the others, so that no cell of them can be trusted."""
+
+    sql: str = "false"
+    """True for such a row, never NULL."""
+    reason: str = ""
+    """What is wrong with it."""
+    advice: str = ""
+    """What to do about it, if many rows are such."""
+
+
 class Table(NamedTuple):
     """What a file or a query has, ready to be asked."""
 
@@ -73,12 +84,7 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     head: list[tuple[str | None, ...]]
     """The first HEAD_ROWS rows, as text."""
-    misfit_sql: str
-    """SQL that is true for a row that does not fit the others, so that no cell can be trusted."""
-    misfit: str
-    """What is wrong with such a row."""
-    misfit_advice: str
-    """What to do about it, if many rows are such."""
+    misfit: Misfit
     recognised: list[str]
     """What it was taken for, for people."""
     rows: int

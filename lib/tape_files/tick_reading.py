@@ -31,10 +31,11 @@ from lib.tape_files.price_reading import (
     prices_of,
 )
 from lib.tape_files.scaled import check_numbers
-from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.second_header import refuse_second_header
 from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
+from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols, where_symbols_are
 from lib.tape_files.table import Table, no_rows
 from lib.tape_files.tally import NumberTally, TickTally
@@ -348,7 +349,7 @@ class _TableReader:
     def _columns(self) -> str:
         """Return what is selected: misfit, symbol, time if there is one, then the prices."""
         table, layout = self.table, self.layout
-        selected = [f"CAST(coalesce({table.misfit_sql}, false) AS UTINYINT)", self._symbol_sql()]
+        selected = [f"CAST({table.misfit.sql} AS UTINYINT)", self._symbol_sql()]
         if layout.time:
             selected.append(time_sql(table, layout.time))
         for price in self.prices:
@@ -390,7 +391,7 @@ class _TableReader:
         times = next(columns) if self.layout.time else None
         fits = ~misfit
         self.misfits += int(np.count_nonzero(misfit))
-        self._skip(self.table.misfit, np.flatnonzero(misfit))
+        self._skip(self.table.misfit.reason, np.flatnonzero(misfit))
         self._skip(_NO_SYMBOL_REASON, np.flatnonzero(fits & (symbols == _NO_SYMBOL)))
         if self.expected is not None and not self.layout.is_wide:
             self._count_expected(symbols, fits)
@@ -496,9 +497,8 @@ class _TableReader:
         reading.skips.add(reason, rows + self.rows, self.table, reading.recipe.path)
 
     def _too_many_misfits(self) -> str:
-        misfit = self.table.misfit
-        first = self.reading.skips.first[misfit]
+        _, reason, advice = self.table.misfit
         return (
-            f"{self.misfits:,} of {plural(self.rows, 'row')}: {misfit}; the first is {first}"
-            f"{self.table.misfit_advice}"
+            f"{self.misfits:,} of {plural(self.rows, 'row')}: {reason}; the first is "
+            f"{self.reading.skips.first[reason]}{advice}"
         )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from lib.tape_files.column_names import SENTIMENT_NAMES
-from lib.tape_files.oddities import tick_findings
+from lib.tape_files.findings import sentiment_findings, tick_findings
+from lib.tape_files.reading import Reading
 from lib.tape_files.sealed import SealedDatabase, StatementError
-from lib.tape_files.sentiment_reading import SentimentReading, read_sentiments
+from lib.tape_files.sentiment_reading import read_sentiments
 from lib.tape_files.source import QUERY_TITLE, file_table, files_of, query_table
 from lib.tape_files.table import Table
 from lib.tape_files.tick_reading import TickReading, TickSink, read_ticks
@@ -30,7 +31,7 @@ _SORTING_SHARE: Final = 0.3
 """How much of the work sorting is, about."""
 
 Progress = Callable[[str, float], None]
-_Reading = TypeVar("_Reading", TickReading, SentimentReading)
+_Reading = TypeVar("_Reading", TickReading, Reading)
 _Sink = TypeVar("_Sink", bound=TickSink | PreparedWriter)
 
 
@@ -54,7 +55,7 @@ def prepare(
 
 
 def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> About:
-    reading = TickReading(recipe)
+    reading = TickReading.of(recipe)
     with PreparedWriter(directory, "ticks", recipe.symbols) as writer:
         if recipe.time_order == "as-is":
             reading = source.read(read_ticks, reading, writer)
@@ -72,9 +73,9 @@ def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> Abou
 
 def _prepare_sentiments(recipe: NewsRecipe, source: _Source, directory: Path) -> About:
     with PreparedWriter(directory, "sentiments") as writer:
-        reading = source.read(read_sentiments, SentimentReading(recipe.path), writer)
+        reading = source.read(read_sentiments, Reading(path=recipe.path), writer)
         source.check_unchanged()
-        return writer.finish(reading.findings(source.title, writer.length))
+        return writer.finish(sentiment_findings(reading, source.title, writer.length))
 
 
 class _Source:

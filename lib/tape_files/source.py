@@ -21,7 +21,7 @@ from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sql import quoted_name, quoted_text
-from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Misfit, Table, TextPlace, kind_of
+from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Misfit, Table, TextRows, kind_of
 from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
 
@@ -214,7 +214,7 @@ def _csv_table(
         Column(tuple(names), f"c{number}", ColumnKind.TEXT)
         for number, names in enumerate(zip(*header, strict=True))
     )
-    place = TextPlace(text.path, before, dialect.quote)
+    place = TextRows(text.path, before, dialect.quote)
     last_row_cells = None if text.ends_with_newline else _cells_of_last_line(text.path, dialect)
     if repair_tick:
         copy = scratch / REPAIRED
@@ -305,7 +305,7 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
             Misfit("NOT is_valid", "no JSON"),
             notes,
             _about_how_many(text.path, first),
-            text=TextPlace(text.path, 0, ""),
+            text=TextRows(text.path, 0, ""),
         ),
     )
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lib.prices import PRICE_DECIMALS
 from lib.tape_files.listing import listed
+from lib.text import shortened
 
 HEAD_ROWS: Final = 1000
 """How many of the first rows decide what the columns hold."""
+
+MAX_LINES: Final = 50_000_000
+"""How far a row is looked for: some seconds. One further down is named by its number."""
+MAX_LINE_CHARACTERS: Final = 80
+"""How much of a line a message shows."""
 
 _WHOLE: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _TEXTS: Final = ("VARCHAR", "ENUM", "JSON", "CHAR")
@@ -54,13 +62,32 @@ class Column(NamedTuple):
         return self.sql if self.kind is ColumnKind.TEXT else f"CAST({self.sql} AS VARCHAR)"
 
 
-class TextPlace(NamedTuple):
+class TextRows(NamedTuple):
     """Where the rows of a table are in a text file."""
 
     path: Path
     lines_before: int
     """How many lines are before the first row."""
     quote: str
+
+    def line_of(self, row: int) -> str:
+        """Return the number and the beginning of the line where a row is; "" if it is far down.
+
+        Blank lines are no rows, and a line end between two quotes ends no row.
+        """
+        mark = self.quote.encode()
+        is_open = False
+        found = -1
+        with self.path.open("rb") as file:
+            lines = islice(file, self.lines_before, MAX_LINES)
+            for number, line in enumerate(lines, start=self.lines_before + 1):
+                found += not is_open and bool(line.strip())
+                if found == row:
+                    shown = shortened(line.decode(errors="replace").strip(), MAX_LINE_CHARACTERS)
+                    return f"line {number:,} ({shown})"
+                if mark and line.count(mark) % 2:
+                    is_open = not is_open
+        return ""
 
 
 class Misfit(NamedTuple):
@@ -91,12 +118,20 @@ class Table(NamedTuple):
     """How many rows it has; of a text, about."""
     last_row_cells: int | None = None
     """How many cells the last line has if it has no end, so that its last cell may be cut."""
-    text: TextPlace | None = None
-    """Where its rows are as text; None if it is none."""
+    text: TextRows | None = None
+    """None if it is no text."""
 
     def cells(self, column: int) -> list[str]:
         """Return the cells of a column in the head that are not NULL."""
         return [cell for row in self.head if (cell := row[column]) is not None]
+
+    def place_of(self, row: int) -> str:
+        """Return where a row (from 0) is, as a message names it: with its line if it is text."""
+        return (self.text and self.text.line_of(row)) or f"row {row + 1:,}"
+
+    def is_cut(self, columns: Iterable[int]) -> bool:
+        """Whether the last line may be cut within a cell of these columns."""
+        return self.last_row_cells is not None and max(columns) >= self.last_row_cells - 1
 
 
 def no_rows(table: Table) -> str:

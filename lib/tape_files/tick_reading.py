@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,15 +31,15 @@ from lib.tape_files.price_reading import (
     price_sql,
     prices_of,
 )
-from lib.tape_files.scaled import check_numbers
+from lib.tape_files.reading import CUT, Reading
+from lib.tape_files.scaled import NumberTally, check_numbers
 from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.second_header import refuse_second_header
-from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols, where_symbols_are
 from lib.tape_files.table import Table, no_rows
-from lib.tape_files.tally import NumberTally, TickTally
+from lib.tape_files.tally import TickTally
 from lib.tape_files.time_columns import time_sql
 from lib.tapes.recipe import TickRecipe
 from lib.tapes.tape import TapeError
@@ -81,32 +82,27 @@ class TickSink(Protocol):
         """Forget all but the first `length`."""
 
 
-@dataclass
-class TickReading:
+@dataclass(kw_only=True)
+class TickReading(Reading):
     """What the tables had, up to now."""
 
     recipe: TickRecipe
-    tally: TickTally = field(init=False)
-    skips: Skips = field(default_factory=Skips)
-    rows: int = 0
-    """Of all tables; of a wide one, its cells."""
+    tally: TickTally
     is_wide: bool = False
     other_symbols: dict[str, int] = field(default_factory=dict)
-    recognised: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     unplayed: list[str] = field(default_factory=list)
     """Why tables have nothing to play: a message for each."""
     of_one_symbol: list[str] = field(default_factory=list)
     """The titles of the tables that do not say the symbol: the settings do."""
 
-    def __post_init__(self) -> None:
-        self.tally = TickTally(len(self.recipe.symbols))
+    @classmethod
+    def of(cls, recipe: TickRecipe) -> TickReading:
+        """Return the reading before the first table."""
+        return cls(path=recipe.path, recipe=recipe, tally=TickTally(len(recipe.symbols)))
 
     def with_unplayed(self, why: str) -> TickReading:
         """Return the reading with a table that has nothing to play."""
-        reading = copy.deepcopy(self)
-        reading.unplayed.append(why)
-        return reading
+        return dataclasses.replace(self, unplayed=[*self.unplayed, why])
 
 
 def read_ticks(
@@ -281,10 +277,10 @@ class _TableReader:
             if waiting is not None:
                 self._add(waiting, len(waiting[0].present))
             waiting = batch
+        is_cut = self.table.is_cut(self._needed())
         if waiting is not None:
-            rows = len(waiting[0].present)
-            self._add(waiting, rows - 1 if self._is_cut() else rows)
-        if self._is_cut():
+            self._add(waiting, len(waiting[0].present) - is_cut)
+        if is_cut:
             self._skip(CUT, np.array([0]))
             self.rows += 1
         return self.bad
@@ -374,15 +370,11 @@ class _TableReader:
             f"ELSE {_NO_SYMBOL} END END AS INTEGER)"
         )
 
-    def _is_cut(self) -> bool:
-        """Whether the last line may be cut within a cell that is needed."""
-        cells = self.table.last_row_cells
-        if cells is None:
-            return False
+    def _needed(self) -> list[int]:
+        """Return the columns that are read."""
         needed = [number for price in self.prices for number in price.columns]
         needed += [] if self.layout.symbol is None else [self.layout.symbol]
-        needed += self.layout.time.columns if self.layout.time else ()
-        return max(needed) >= cells - 1
+        return [*needed, *(self.layout.time.columns if self.layout.time else ())]
 
     def _add(self, batch: Batch, rows: int) -> None:
         """Take the first rows of a batch."""
@@ -493,12 +485,11 @@ class _TableReader:
 
     def _skip(self, reason: str, rows: NDArray[np.int64]) -> None:
         """Count rows of the batch that are not played."""
-        reading = self.reading
-        reading.skips.add(reason, rows + self.rows, self.table, reading.recipe.path)
+        self.reading.skip(reason, rows + self.rows, self.table)
 
     def _too_many_misfits(self) -> str:
         _, reason, advice = self.table.misfit
         return (
             f"{self.misfits:,} of {plural(self.rows, 'row')}: {reason}; the first is "
-            f"{self.reading.skips.first[reason]}{advice}"
+            f"{self.reading.first_skipped[reason]}{advice}"
         )

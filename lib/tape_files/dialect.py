@@ -89,7 +89,7 @@ class _Candidate(NamedTuple):
 def find_dialect(lines: Sequence[str]) -> Dialect:
     """Return the dialect that the first lines are in; `lines` are without their ends.
 
-    Raises TapeError, without the file's name, if there is no header or nothing to read.
+    Raises TapeError if there is no header or nothing to read.
     """
     sample = _sample(lines)
     declared = [found[1] for line in sample[:1] if (found := _SEPARATOR_LINE.fullmatch(line))]

@@ -66,7 +66,7 @@ def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
     """Return where the ticks are.
 
     `symbols` are the configured ones, `symbol` is that of a file without a symbol column. Raises
-    TapeError, without the file's name, if there is no price or more than one reading.
+    TapeError if there is no price or more than one reading.
     """
     time, unclear = find_time(table)
     taken = time.columns if time else ()

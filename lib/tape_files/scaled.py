@@ -60,8 +60,7 @@ class NumberTally:
 def check_numbers(numbers: NumberTally, names: str, multiplied: Callable[[str], str]) -> list[str]:
     """Return the warnings about the numbers of a table, whose price columns are `names`.
 
-    `multiplied` gives the query that multiplies them. Raises TapeError, without the file's name, if
-    they are no prices.
+    `multiplied` gives the query that multiplies them. Raises TapeError if they are no prices.
     """
     if not numbers.numbers or not numbers.are_whole:
         return []

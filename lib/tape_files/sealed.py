@@ -47,8 +47,8 @@ class StatementError(TapeError):
 class SealedDatabase:
     """One connection. Not shared between threads. A context manager that ends it.
 
-    Every method raises StatementError (DuckDB's reason on one line, without a name before it) if a
-    statement fails, and what `tick` raises: that stops the statement.
+    Every method raises StatementError (DuckDB's reason on one line) if a statement fails, and what
+    `tick` raises: that stops the statement.
     """
 
     def __init__(

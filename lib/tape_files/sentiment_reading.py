@@ -49,21 +49,15 @@ def read_sentiments(
     Raises TapeError if it cannot be played.
     """
     reading = copy.deepcopy(reading)
-    try:
-        if not table.head:
-            raise TapeError(no_rows(table))
-        column = _find_column(database, table, reading.path)
-        _check_scale(column, _numbers_of(database, table, column), reading)
-        reading.warnings += _symbol_warnings(table)
-        reading.warnings += _order_warnings(database, table)
-        reading.recognised += [
-            *table.recognised,
-            f"a sentiment a row, from the column {column.name}",
-        ]
-        _write(database, table, column, reading, writer)
-        return reading
-    except TapeError as error:
-        raise type(error)(f"{table.title}: {error}") from None
+    if not table.head:
+        raise TapeError(no_rows(table))
+    column = _find_column(database, table, reading.path)
+    _check_scale(column, _numbers_of(database, table, column), reading)
+    reading.warnings += _symbol_warnings(table)
+    reading.warnings += _order_warnings(database, table)
+    reading.recognised += [*table.recognised, f"a sentiment a row, from the column {column.name}"]
+    _write(database, table, column, reading, writer)
+    return reading
 
 
 class _SentimentColumn(NamedTuple):

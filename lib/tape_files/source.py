@@ -76,7 +76,7 @@ def files_of(path: str) -> list[Path]:
 
 @contextmanager
 def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
-    """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
+    """Run a query, once. Raises TapeError if it fails or is no single SELECT."""
     named = files_in_query(query)
     files = {str(file) for found in named.values() for file in found}
     with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
@@ -127,8 +127,7 @@ def file_table(
                 table = _typed(database, str(path), sql, ["Parquet"])
             except StatementError as error:
                 raise TapeError(
-                    f"{path}: is Parquet, and damaged or cut off ({error}): download or write it "
-                    "again"
+                    f"is Parquet, and damaged or cut off ({error}): download or write it again"
                 ) from None
             yield database, table
         return
@@ -174,13 +173,13 @@ def _with_head(database: SealedDatabase, table: Table) -> Table:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def _first_lines(path: Path, title: Path) -> list[str]:
+def _first_lines(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         lines: list[str] = []
         while len(lines) < HEAD_ROWS and (line := file.readline(MAX_LINE_BYTES)):
             if len(line) == MAX_LINE_BYTES:
                 raise TapeError(
-                    f"{title}: line {len(lines) + 1} is longer than {MAX_LINE_BYTES:,} characters, "
+                    f"line {len(lines) + 1} is longer than {MAX_LINE_BYTES:,} characters, "
                     "which is no table"
                 )
             lines.append(line.rstrip("\r\n"))
@@ -200,13 +199,13 @@ def _csv_table(
     lonely: str,
     repair_tick: Tick | None,
 ) -> Table:
-    lines = _first_lines(text.path, path)
+    lines = _first_lines(text.path)
     try:
         dialect = find_dialect(lines)
         before = dialect.skip + len(dialect.header)
-    except TapeError as error:
+    except TapeError:
         if not lonely or any(delimiter in line for line in lines for delimiter in DELIMITERS):
-            raise TapeError(f"{path}: {error}") from None
+            raise
         dialect, before = Dialect(",", '"', 0, ((lonely,),), []), 0
     delimiter, width = dialect.delimiter, max(map(len, dialect.header))
     header = [row + ("",) * (width - len(row)) for row in dialect.header]
@@ -278,7 +277,7 @@ def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
 
 def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
     keys: dict[str, None] = {}
-    first = _first_lines(text.path, path)
+    first = _first_lines(text.path)
     for line in first:
         try:
             found = json.loads(line)
@@ -287,7 +286,7 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
         if isinstance(found, dict):
             keys |= dict.fromkeys(islice(found, HEAD_ROWS))
     if not keys:
-        raise TapeError(f"{path}: looks like JSON, and no line of its first ones is an object")
+        raise TapeError("looks like JSON, and no line of its first ones is an object")
     lines = (
         f"(SELECT line, json_valid(line) AS is_valid FROM read_csv({quoted_text(str(text.path))}, "
         f"auto_detect = false, header = false, delim = {quoted_text(_NO_DELIMITER)}, quote = '', "

@@ -32,7 +32,7 @@ def plan_symbols(
     """Return what is played as what.
 
     `found` is how many rows each symbol of the file has, by its spelling: of the symbol column, or
-    of the columns of a wide table. Raises TapeError, without the file's name.
+    of the columns of a wide table. Raises TapeError.
     """
     if recipe.symbol and recipe.symbol not in recipe.symbols:
         raise TapeError(

@@ -112,25 +112,22 @@ def read_ticks(
 
     Raises TapeError if it cannot be played; `sink` then has arbitrary ticks more than before.
     """
-    try:
-        if not table.head:
-            return reading.with_unplayed(f"{table.title}: {no_rows(table)}")
-        layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
-        if has_magic(reading.recipe.path):
-            layout = layout.among_other_files(table)
-        if layout.time is None and reading.recipe.time_order == "sort":
-            raise TapeError(_cannot_sort(table, layout))
-        first = _symbols_of_head(table, layout, reading.recipe.symbols)
-        if first is not None:
-            mark = sink.length
-            try:
-                return _read_planned(database, table, layout, first, False, reading, sink)
-            except _UnexpectedSymbolError:
-                sink.cut_back(mark)
-        found = _symbols_in(database, table, layout, reading.recipe.symbols)
-        return _read_planned(database, table, layout, found, True, reading, sink)
-    except TapeError as error:
-        raise type(error)(f"{table.title}: {error}") from None
+    if not table.head:
+        return reading.with_unplayed(f"{table.title}: {no_rows(table)}")
+    layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
+    if has_magic(reading.recipe.path):
+        layout = layout.among_other_files(table)
+    if layout.time is None and reading.recipe.time_order == "sort":
+        raise TapeError(_cannot_sort(table, layout))
+    first = _symbols_of_head(table, layout, reading.recipe.symbols)
+    if first is not None:
+        mark = sink.length
+        try:
+            return _read_planned(database, table, layout, first, False, reading, sink)
+        except _UnexpectedSymbolError:
+            sink.cut_back(mark)
+    found = _symbols_in(database, table, layout, reading.recipe.symbols)
+    return _read_planned(database, table, layout, found, True, reading, sink)
 
 
 def _read_planned(

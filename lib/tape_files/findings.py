@@ -7,10 +7,9 @@ from pathlib import Path
 
 from lib.prices import decimal_text
 from lib.tape_files.listing import counted, listed, percent, plural
-from lib.tape_files.reading import Reading
+from lib.tape_files.reading import Reading, TickReading
 from lib.tape_files.sentiment_reading import HIGHEST_SENTIMENT
 from lib.tape_files.tally import TickTally
-from lib.tape_files.tick_reading import TickReading
 from lib.tapes.findings import Findings, SymbolFindings
 from lib.tapes.tape import TapeError
 

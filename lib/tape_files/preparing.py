@@ -13,12 +13,13 @@ from typing import Final, TypeVar
 from lib.tape_files.column_names import SENTIMENT_NAMES
 from lib.tape_files.findings import sentiment_findings, tick_findings
 from lib.tape_files.own_process import OnProgress
-from lib.tape_files.reading import Reading
+from lib.tape_files.reading import Reading, TickReading
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sentiment_reading import read_sentiments
 from lib.tape_files.source import QUERY_TITLE, file_table, files_of, query_table
 from lib.tape_files.table import Table
-from lib.tape_files.tick_reading import TickReading, TickSink, read_ticks
+from lib.tape_files.tick_pass import TickSink
+from lib.tape_files.tick_reading import read_ticks
 from lib.tape_files.time_order import TimedTicks
 from lib.tapes.prepared import About
 from lib.tapes.prepared_writer import PreparedWriter

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
 from lib.tape_files.arrow_stream import Numbers
-from lib.tape_files.number_format import NumberFormat, missing_sql, number_sql
+from lib.tape_files.number_format import PLAIN, NumberFormat, missing_sql, number_sql
 from lib.tape_files.table import Column, ColumnKind
 
 _UNITS: Final = f"DECIMAL(38, {PRICE_DECIMALS})"
@@ -53,20 +53,21 @@ TOO_SMALL: Final = -4
 TOO_LARGE: Final = -5
 
 
-def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
+def price_sql(column: Column, form: NumberFormat) -> list[str]:
     """Return the columns of a query from which `prices_of` gets the prices of a column.
 
-    `form` is how its numbers are written; None: as plain numbers, checked by conversion only,
-    which is faster.
+    `form` is how its numbers are written. Plain ones are checked by conversion only, which is
+    faster.
     """
     if column.kind is ColumnKind.FLOAT:
         return [column.sql]
     if column.kind in (ColumnKind.WHOLE, ColumnKind.DECIMAL):
         return [f"TRY_CAST({column.sql} AS {_UNITS})"]
     text = column.text_sql
-    plain = number_sql(form, text) if form else text
+    is_plain = form == PLAIN
+    plain = text if is_plain else number_sql(form, text)
     units = f"TRY_CAST({plain} AS {_UNITS})"
-    if not form:  # DuckDB reads 1_000 as a number
+    if is_plain:  # DuckDB reads 1_000 as a number
         units = f"CASE WHEN NOT contains({plain}, '_') THEN {units} END"
     # Few cells have an exponent or more than 8 decimals, and these are the cheapest tests for that.
     is_simple = (

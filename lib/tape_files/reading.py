@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lib.tape_files.listing import percent, plural
 from lib.tape_files.table import Table
+from lib.tape_files.tally import TickTally
+from lib.tapes.recipe import TickRecipe
 
 MAX_REASONS: Final = 20
 """How many reasons are kept; they come from a fixed set, times the columns of a wide file."""
@@ -50,3 +52,26 @@ class Reading:
             f"{reason}; the first is {self.first_skipped[reason]}"
             for reason, count in self.skipped.items()
         ]
+
+
+@dataclass(kw_only=True)
+class TickReading(Reading):
+    """Of ticks."""
+
+    recipe: TickRecipe
+    tally: TickTally
+    is_wide: bool = False
+    other_symbols: dict[str, int] = field(default_factory=dict)
+    unplayed: list[str] = field(default_factory=list)
+    """Why tables have nothing to play: a message for each."""
+    of_one_symbol: list[str] = field(default_factory=list)
+    """The titles of the tables that do not say the symbol: the settings do."""
+
+    @classmethod
+    def of(cls, recipe: TickRecipe) -> TickReading:
+        """Return the reading before the first table."""
+        return cls(path=recipe.path, recipe=recipe, tally=TickTally(len(recipe.symbols)))
+
+    def with_unplayed(self, why: str) -> TickReading:
+        """Return the reading with a table that has nothing to play."""
+        return replace(self, unplayed=[*self.unplayed, why])

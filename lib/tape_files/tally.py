@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.tape_files.arrow_stream import Numbers
+
 _TAIL: Final = 4096
 """How many of the last ticks of a part usually have all of its symbols."""
 _NO_TIME: Final = np.iinfo(np.int64).min
@@ -54,8 +56,7 @@ class TickTally:
         symbols: NDArray[np.int32],
         units: NDArray[np.int64],
         rest: NDArray[np.float64],
-        times: NDArray[np.int64] | None,
-        has_time: NDArray[np.bool_] | None,
+        times: Numbers | None,
     ) -> None:
         """Count ticks in the order of playing; `times` is None where there is no time column."""
         if not len(units):
@@ -71,11 +72,12 @@ class TickTally:
             exact = units[rounded] + rest[rounded]
             share = np.abs(rest[rounded]) / exact
             self.largest_rounding = max(self.largest_rounding, float(share.max()))
-        if times is not None and has_time is not None:
+        if times is not None:
+            has_time, moments = times
             self.untimed += int(np.count_nonzero(~has_time))
             if not has_time.all():
-                symbols, times = symbols[has_time], times[has_time]
-            self._add_times(symbols, times)
+                symbols, moments = symbols[has_time], moments[has_time]
+            self._add_times(symbols, moments)
 
     def restart(self) -> None:
         """Forget which prices are first and last: the ticks are added again in another order."""

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
 from lib.tape_files.number_format import is_missing, is_number_like
@@ -115,6 +115,12 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
     return Dialect(best.delimiter, best.quote, best.skip, best.header, notes)
 
 
+def csv_options(delimiter: str, quote: str) -> dict[str, Any]:
+    """Return what csv.reader is to be called with."""
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return {"delimiter": delimiter, "quotechar": quote or None, "quoting": quoting}
+
+
 def _sample(lines: Sequence[str]) -> list[str]:
     sizes = accumulate(map(len, lines[:MAX_SAMPLE_LINES]))
     count = sum(1 for _ in takewhile(lambda size: size <= MAX_SAMPLE_CHARACTERS, sizes))
@@ -139,9 +145,7 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
     starts, rows = [], []
     reader = csv.reader(
         (f"{line}\n" for line in sample),
-        delimiter=delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        **csv_options(delimiter, quote),
         skipinitialspace=delimiter != _SPACE,  # as DuckDB does before a quote
         strict=True,
     )

@@ -66,7 +66,7 @@ def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> Abou
             with TimedTicks(source.scratch / "ticks") as ticks:
                 reading = source.read(read_ticks, reading, ticks)
                 reading.tally.restart()
-                for symbols, prices in ticks.sorted(source.tick_of_sorting):
+                for symbols, prices in ticks.sorted(source.on_sorted):
                     reading.tally.add_again(symbols, prices)
                     writer.add_ticks(symbols, prices)
         source.check_unchanged()
@@ -110,7 +110,7 @@ class _Source:
             with self._named(QUERY_TITLE), self._query_table() as (database, table):
                 return read_table(database, table, reading, sink)
         for path in self._files:
-            opened = partial(file_table, path, self.scratch, self._tick, lonely=self._lonely)
+            opened = partial(file_table, path, self.scratch, self._on_share, lonely=self._lonely)
             with self._named(str(path)):
                 mark = sink.length
                 try:
@@ -134,7 +134,7 @@ class _Source:
             self.check_unchanged()
             raise TapeError(f"{title}: {error}") from None
 
-    def tick_of_sorting(self, share: float) -> None:
+    def on_sorted(self, share: float) -> None:
         """Report how much is sorted."""
         self._on_progress("sorting", self.share + (1 - self.share) * share)
 
@@ -146,7 +146,7 @@ class _Source:
     def _query_table(self) -> AbstractContextManager[tuple[SealedDatabase, Table]]:
         deadline = time.monotonic() + self._max_query_s
 
-        def tick(share: float) -> None:
+        def on_share(share: float) -> None:
             if time.monotonic() > deadline:
                 raise TapeError(
                     f"has not ended after {self._max_query_s:g} s: write what it gives to a "
@@ -154,9 +154,9 @@ class _Source:
                 )
             self._on_progress("running the query", min(share, 1.0) * self.share)
 
-        return query_table(self._recipe.query, self.scratch, tick)
+        return query_table(self._recipe.query, self.scratch, on_share)
 
-    def _tick(self, share: float) -> None:
+    def _on_share(self, share: float) -> None:
         done = (self._done + min(max(share, 0.0), 1.0)) / len(self._files)
         self._most = max(self._most, done)  # a file that is read again does not go back
         self._on_progress("reading", self._most * self.share)

@@ -25,8 +25,8 @@ MAX_TEMPORARY: Final = "64GB"
 """What it writes at most where the memory is not enough."""
 BUFFER: Final = "32MB"
 """How much of a result is computed before it is asked for."""
-TICK_S: Final = 0.2
-"""How often the caller's `tick` is called while a statement runs."""
+REPORT_S: Final = 0.2
+"""How often the caller's `on_share` is called while a statement runs."""
 INTERRUPT_S: Final = 0.02
 """How often a statement that is to end is interrupted."""
 
@@ -48,17 +48,17 @@ class SealedDatabase:
     """One connection. Not shared between threads. A context manager that ends it.
 
     Every method raises StatementError (DuckDB's reason on one line) if a statement fails, and what
-    `tick` raises: that stops the statement.
+    `on_share` raises: that stops the statement.
     """
 
     def __init__(
-        self, readable: Sequence[str], scratch: Path, tick: Callable[[float], None]
+        self, readable: Sequence[str], scratch: Path, on_share: Callable[[float], None]
     ) -> None:
         """`readable` are the paths and patterns that statements may read, `scratch` a directory.
 
-        `tick(share)` is called while a statement runs, with how much of it is done, 0 to 1.
+        `on_share(share)` is called while a statement runs, with how much of it is done, 0 to 1.
         """
-        self._tick = tick
+        self._on_share = on_share
         self._worker = ThreadPoolExecutor(1)
         self._connection = duckdb.connect(
             config={
@@ -100,7 +100,7 @@ class SealedDatabase:
         return [(row[0], row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {table}")]
 
     def stream(self, sql: str, rows: int) -> Iterator[Batch]:
-        """Yield the rows of a result of any size, in order; about so many `rows`, for `tick`."""
+        """Yield the rows of a result of any size, in order; `rows` is about how many they are."""
         stream = self._wait(
             self._worker.submit(lambda: ArrowStream(self._connection.sql(sql).__arrow_c_stream__()))
         )
@@ -111,7 +111,7 @@ class SealedDatabase:
                 coming = self._worker.submit(stream.next_batch)
                 yield batch
                 done += len(batch[0].present)
-                self._tick(min(done / max(rows, 1), 1.0))
+                self._on_share(min(done / max(rows, 1), 1.0))
         finally:
             self._stop(coming)
             stream.close()
@@ -124,8 +124,8 @@ class SealedDatabase:
 
     def _wait(self, future: Future[_Result]) -> _Result:
         try:
-            while not wait([future], TICK_S).done:
-                self._tick(max(self._connection.query_progress(), 0.0) / 100)
+            while not wait([future], REPORT_S).done:
+                self._on_share(max(self._connection.query_progress(), 0.0) / 100)
             return future.result()
         except (duckdb.Error, StreamError) as error:
             raise StatementError(one_line(str(error))) from None

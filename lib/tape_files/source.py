@@ -7,14 +7,14 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob, has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from lib.tape_files.dialect import DELIMITERS, Dialect, find_dialect
+from lib.tape_files.dialect import DELIMITERS, Dialect, csv_options, find_dialect
 from lib.tape_files.file_kind import FileKind, file_kind
 from lib.tape_files.listing import listed, plural
 from lib.tape_files.plain_text import PlainText, plain_text
@@ -54,7 +54,7 @@ _QUOTE_THEM: Final = (
 )
 _CLOSED: Final = re.compile('Cannot access file "(.*?)" - file system operations are disabled')
 
-Tick = Callable[[float], None]
+OnShare = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
 
 
@@ -75,11 +75,13 @@ def files_of(path: str) -> list[Path]:
 
 
 @contextmanager
-def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
+def query_table(
+    query: str, scratch: Path, on_share: OnShare
+) -> Iterator[tuple[SealedDatabase, Table]]:
     """Run a query, once. Raises TapeError if it fails or is no single SELECT."""
     named = files_in_query(query)
     files = {str(file) for found in named.values() for file in found}
-    with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
+    with SealedDatabase(sorted({*named, *files}), scratch, on_share) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
         try:
@@ -107,7 +109,7 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
 
 @contextmanager
 def file_table(
-    path: Path, scratch: Path, tick: Tick, *, lonely: str = "", is_bad_csv: bool = False
+    path: Path, scratch: Path, on_share: OnShare, *, lonely: str = "", is_bad_csv: bool = False
 ) -> Iterator[tuple[SealedDatabase, Table]]:
     """Open a file. Raises TapeError if it cannot be read as a table.
 
@@ -121,7 +123,7 @@ def file_table(
         source.unlink(missing_ok=True)
         source.symlink_to(path)
     if kind is FileKind.PARQUET:
-        with SealedDatabase([str(source)], scratch, tick) as database:
+        with SealedDatabase([str(source)], scratch, on_share) as database:
             sql = f"read_parquet({quoted_text(str(source))})"
             try:
                 table = _typed(database, str(path), sql, ["Parquet"])
@@ -136,21 +138,19 @@ def file_table(
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        tick(min(done / (4 * size), 1.0))
+        on_share(min(done / (4 * size), 1.0))
 
     text = plain_text(path, scratch, on_bytes)
     if text.path == path:
         text = text._replace(path=source)
     readable = [str(text.path), str(scratch / REPAIRED)]
-    with SealedDatabase(readable, scratch, tick) as database:
+    with SealedDatabase(readable, scratch, on_share) as database:
         try:
             if kind is FileKind.JSON_LINES:
-                yield database, _json_table(database, path, text)
+                table = _json_table(path, text)
             else:
-                yield (
-                    database,
-                    _csv_table(database, path, text, scratch, lonely, tick if is_bad_csv else None),
-                )
+                table = _csv_table(path, text, scratch, lonely, on_share if is_bad_csv else None)
+            yield database, _with_head(database, table)
         finally:
             if text.path != path:
                 text.path.unlink(missing_ok=True)
@@ -162,7 +162,7 @@ def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]
         for name, sql_type in database.columns(sql)
     )
     rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]
-    return _with_head(database, Table(title, sql, columns, [], Misfit(), recognised, rows))
+    return _with_head(database, Table(title, sql, columns, recognised, rows))
 
 
 def _with_head(database: SealedDatabase, table: Table) -> Table:
@@ -192,12 +192,7 @@ def _about_how_many(path: Path, lines: list[str]) -> int:
 
 
 def _csv_table(
-    database: SealedDatabase,
-    path: Path,
-    text: PlainText,
-    scratch: Path,
-    lonely: str,
-    repair_tick: Tick | None,
+    path: Path, text: PlainText, scratch: Path, lonely: str, on_repair: OnShare | None
 ) -> Table:
     lines = _first_lines(text.path)
     try:
@@ -215,31 +210,26 @@ def _csv_table(
     )
     place = TextRows(text.path, before, dialect.quote)
     last_row_cells = None if text.ends_with_newline else _cells_of_last_line(text.path, dialect)
-    if repair_tick:
+    if on_repair:
         copy = scratch / REPAIRED
-        repaired(text.path, dialect, before, width, copy, repair_tick)
+        repaired(text.path, dialect, before, width, copy, on_repair)
         text = text._replace(path=copy)
         dialect, before = Dialect(",", '"', 0, (), dialect.notes), 0
     extra = [f"x{number}" for number in range(min(width + 1, MAX_EXTRA_CELLS))]
     empty = [column.sql for column in columns[1:] if not column.name]
-    sql = _read_csv(text.path, dialect, before, [*(column.sql for column in columns), *extra])
-    notes = [", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])]
-    table = Table(
+    names = [*(column.sql for column in columns), *extra]
+    what = ", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])
+    reason = _MORE_CELLS + (_OR_OPEN if on_repair else "")
+    return Table(
         str(path),
-        sql,
+        _read_csv(text.path, dialect.delimiter, dialect.quote, before, names),
         columns,
-        [],
-        Misfit(
-            _has_text([*empty, *extra]),
-            _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
-            _QUOTE_THEM,
-        ),
-        notes + dialect.notes,
+        [what, *dialect.notes],
         _about_how_many(text.path, lines),
-        last_row_cells,
-        place,
+        misfit=Misfit(_has_text([*empty, *extra]), reason, _QUOTE_THEM),
+        last_row_cells=last_row_cells,
+        text=place,
     )
-    return _with_head(database, table)
 
 
 def _has_text(cells: list[str]) -> str:
@@ -248,12 +238,12 @@ def _has_text(cells: list[str]) -> str:
     return f"(coalesce({names}) IS NOT NULL AND trim(concat({names})) <> '')"
 
 
-def _read_csv(path: Path, dialect: Dialect, before: int, names: list[str]) -> str:
+def _read_csv(path: Path, delimiter: str, quote: str, before: int, names: Sequence[str]) -> str:
     columns = ", ".join(f"{name}: 'VARCHAR'" for name in names)
-    quote = quoted_text(dialect.quote)
+    quote = quoted_text(quote)
     return (
         f"read_csv({quoted_text(str(path))}, auto_detect = false, header = false, "
-        f"skip = {before}, delim = {quoted_text(dialect.delimiter)}, "
+        f"skip = {before}, delim = {quoted_text(delimiter)}, "
         f"quote = {quote}, escape = {quote}, null_padding = true, columns = {{{columns}}})"
     )
 
@@ -266,16 +256,10 @@ def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
     quote = dialect.quote
     if quote and line.endswith(quote) and line.count(quote) % 2 == 0:
         return None
-    reader = csv.reader(
-        [line],
-        delimiter=dialect.delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-    )
-    return len(next(reader, []))
+    return len(next(csv.reader([line], **csv_options(dialect.delimiter, quote)), []))
 
 
-def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
+def _json_table(path: Path, text: PlainText) -> Table:
     keys: dict[str, None] = {}
     first = _first_lines(text.path)
     for line in first:
@@ -287,25 +271,15 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
             keys |= dict.fromkeys(islice(found, HEAD_ROWS))
     if not keys:
         raise TapeError("looks like JSON, and no line of its first ones is an object")
-    lines = (
-        f"(SELECT line, json_valid(line) AS is_valid FROM read_csv({quoted_text(str(text.path))}, "
-        f"auto_detect = false, header = false, delim = {quoted_text(_NO_DELIMITER)}, quote = '', "
-        "escape = '', columns = {line: 'VARCHAR'}) WHERE trim(line) <> '')"
-    )
-    columns = tuple(Column((key,), _json_cell(key), ColumnKind.TEXT) for key in keys)
-    notes = [", ".join([*text.notes, "JSON lines"])]
-    return _with_head(
-        database,
-        Table(
-            str(path),
-            lines,
-            columns,
-            [],
-            Misfit("NOT is_valid", "no JSON"),
-            notes,
-            _about_how_many(text.path, first),
-            text=TextRows(text.path, 0, ""),
-        ),
+    lines = _read_csv(text.path, _NO_DELIMITER, "", 0, ["line"])
+    return Table(
+        str(path),
+        f"(SELECT line, json_valid(line) AS is_valid FROM {lines} WHERE trim(line) <> '')",
+        tuple(Column((key,), _json_cell(key), ColumnKind.TEXT) for key in keys),
+        [", ".join([*text.notes, "JSON lines"])],
+        _about_how_many(text.path, first),
+        misfit=Misfit("NOT is_valid", "no JSON"),
+        text=TextRows(text.path, 0, ""),
     )
 
 

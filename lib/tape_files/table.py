@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
@@ -109,13 +109,13 @@ class Table(NamedTuple):
     sql: str
     """What to select from: a table or a subquery. Its rows come in the order of the file."""
     columns: tuple[Column, ...]
-    head: list[tuple[str | None, ...]]
-    """The first HEAD_ROWS rows, as text."""
-    misfit: Misfit
     recognised: list[str]
     """What it was taken for, for people."""
     rows: int
     """How many rows it has; of a text, about."""
+    head: Sequence[tuple[str | None, ...]] = ()
+    """The first HEAD_ROWS rows, as text."""
+    misfit: Misfit = Misfit()
     last_row_cells: int | None = None
     """How many cells the last line has if it has no end, so that its last cell may be cut."""
     text: TextRows | None = None

@@ -42,6 +42,8 @@ def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int
     """Return how numbers are written, by all rows. Raises TapeError if it cannot be said."""
     counts: Counter[tuple[str, str]] = Counter()
     texts = [n for n in columns if not table.columns[n].kind.is_number]
+    if not texts:
+        return PLAIN
     for number in texts:
         text = table.columns[number].text_sql
         for shape, currency, count in database.rows(

@@ -33,7 +33,7 @@ SCRATCH: Final = "scratch"
 _SORTING_SHARE: Final = 0.3
 """How much of the work sorting is, about."""
 
-_Reading = TypeVar("_Reading", TickReading, Reading)
+_Reading = TypeVar("_Reading", bound=Reading)
 _Sink = TypeVar("_Sink", bound=TickSink | PreparedWriter)
 
 
@@ -67,7 +67,7 @@ def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> Abou
                 reading = source.read(read_ticks, reading, ticks)
                 reading.tally.restart()
                 for symbols, prices in ticks.sorted(source.on_sorted):
-                    reading.tally.add_again(symbols, prices)
+                    reading.tally.add_prices(symbols, prices)
                     writer.add_ticks(symbols, prices)
         source.check_unchanged()
         return writer.finish(tick_findings(reading, source.title))

@@ -33,7 +33,7 @@ _MAX_SINGLE: Final = 1e6
 _LOW_WORD: Final = 2**64
 
 
-class Prices(NamedTuple):
+class RowPrices(NamedTuple):
     """The prices of some rows. All arrays have one value a row."""
 
     units: NDArray[np.int64]
@@ -84,13 +84,13 @@ def price_sql(column: Column, form: NumberFormat) -> list[str]:
     ]
 
 
-def prices_of(columns: Sequence[Numbers]) -> Prices:
+def prices_of(columns: Sequence[Numbers]) -> RowPrices:
     """Return the prices from what the columns of `price_sql` gave."""
     if np.issubdtype(columns[0].values.dtype, np.floating):
         return units_of_floats(columns[0])
     units, large_are_whole = _units_of_words(columns[0])
     if len(columns) == 1:
-        return Prices(units, np.zeros(len(units)), large_are_whole)
+        return RowPrices(units, np.zeros(len(units)), large_are_whole)
     _, rest, is_bad = columns
     rests = rest.values * PRICE_SCALE
     ties = rest.values == _TIE
@@ -100,10 +100,10 @@ def prices_of(columns: Sequence[Numbers]) -> Prices:
         rests[ties] = np.where(rounded_up_to_odd[ties], 0.5, -0.5)
     units[(units == NOT_POSITIVE) & (rests > 0)] = TOO_SMALL
     units[is_bad.values != 0] = NO_NUMBER
-    return Prices(units, rests, large_are_whole)
+    return RowPrices(units, rests, large_are_whole)
 
 
-def middle_of(bid: Prices, ask: Prices) -> Prices:
+def middle_of(bid: RowPrices, ask: RowPrices) -> RowPrices:
     """Return the middle of bid and ask, rounded once, half to even."""
     total = bid.units + ask.units
     half = total >> 1
@@ -116,14 +116,14 @@ def middle_of(bid: Prices, ask: Prices) -> Prices:
     for side in (ask, bid):  # what is wrong with the bid is said first
         units = np.where(side.units < 0, side.units, units)
     units[units == 0] = TOO_SMALL
-    return Prices(units, rest, bid.large_are_whole and ask.large_are_whole)
+    return RowPrices(units, rest, bid.large_are_whole and ask.large_are_whole)
 
 
-def units_of_floats(column: Numbers) -> Prices:
+def units_of_floats(column: Numbers) -> RowPrices:
     """Return the prices of floats: each is the shortest decimal that reads back as it."""
     values = column.values
     if (exact := _exact_units(column)) is not None:
-        return Prices(exact, np.zeros(len(values)), True)
+        return RowPrices(exact, np.zeros(len(values)), True)
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         is_number = column.present & np.isfinite(wide)
@@ -137,7 +137,7 @@ def units_of_floats(column: Numbers) -> Prices:
     units[is_number & (wide > 0) & (units == 0)] = TOO_SMALL
     units[is_number & (wide <= 0)] = NOT_POSITIVE
     units[~is_number] = NO_VALUE
-    return Prices(units, rest, bool((np.floor(wide[large]) == wide[large]).all()))
+    return RowPrices(units, rest, bool((np.floor(wide[large]) == wide[large]).all()))
 
 
 def _exact_units(column: Numbers) -> NDArray[np.int64] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.tape_files.price_reading import TOO_LARGE, Prices
+from lib.tape_files.price_reading import TOO_LARGE, RowPrices
 from lib.tapes.tape import TapeError
 
 SUSPICIOUS: Final = 100_000 * PRICE_SCALE
@@ -37,7 +37,7 @@ class NumberTally:
     largest: int = 0
     """The largest of those that can be played, in units."""
 
-    def add(self, prices: Prices) -> None:
+    def add(self, prices: RowPrices) -> None:
         """Count the prices of some rows."""
         large = int(np.count_nonzero(prices.units == TOO_LARGE))
         units = prices.units

@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_name
 from lib.tape_files.column_numbers import number_form_of_all
+from lib.tape_files.layout import only
 from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, number_sql
 from lib.tape_files.reading import CUT, Reading
@@ -17,7 +18,7 @@ from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.table import Table, no_rows
-from lib.tape_files.time_columns import find_time, time_sql
+from lib.tape_files.time_columns import columns_called, find_time, time_sql
 from lib.tapes.prepared_writer import PreparedWriter
 from lib.tapes.tape import TapeError
 
@@ -80,9 +81,6 @@ def _find_column(database: SealedDatabase, table: Table, path: str) -> _Sentimen
     shown = quoted(column.name)
     worded = [n for n in range(len(table.columns)) if _has_words(table, n)]
     label = _query_of_words(table, worded[0], path) if worded else ""
-    if column.kind.is_number:
-        cell = f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {_UNITS})"
-        return _SentimentColumn(number, shown, cell, name, label)
     if number in worded:
         raise TapeError(f"{shown} has words. {_query_of_words(table, number, path)}")
     form = number_form_of_all(database, table, [number])
@@ -97,11 +95,8 @@ def _find_column(database: SealedDatabase, table: Table, path: str) -> _Sentimen
 def _sentiment_column(table: Table) -> int:
     names = [plain_name(column.names[-1]) for column in table.columns]
     for wanted in SENTIMENT_NAMES:
-        found = [number for number, name in enumerate(names) if name == wanted]
-        if len(found) > 1:
-            raise TapeError(f"has {len(found)} columns named {wanted}: rename those not meant")
-        if found:
-            return found[0]
+        if found := columns_called(names, wanted):
+            return only(table, found, wanted)
     if len(names) == 1:
         return 0
     raise TapeError(
@@ -129,7 +124,7 @@ def _query_of_words(table: Table, number: int, path: str) -> str:
     return _query(f"CASE lower(trim({_query_name(table, number)})) {cases} END", path)
 
 
-class _Numbers(NamedTuple):
+class _Scale(NamedTuple):
     """What the numbers of a column look like."""
 
     total: int
@@ -141,16 +136,16 @@ class _Numbers(NamedTuple):
     """How many are not 0 to HIGHEST_SENTIMENT."""
 
 
-def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Numbers:
+def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Scale:
     cells = f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT {table.misfit.sql}"
     (row,) = database.rows(
         "SELECT count(v), coalesce(min(v), 0), coalesce(max(v), 0), count_if(v <> trunc(v)), "
         f"count_if(v < 0 OR v > {HIGHEST_SENTIMENT}) FROM ({cells})"
     )
-    return _Numbers(*row)
+    return _Scale(*row)
 
 
-def _check_scale(column: _SentimentColumn, numbers: _Numbers, reading: Reading) -> None:
+def _check_scale(column: _SentimentColumn, numbers: _Scale, reading: Reading) -> None:
     """Raise TapeError, with the query that maps them, if the scale is not 0 to 100."""
     few = MAX_ODD_SHARE * numbers.total
     is_small = numbers.high <= 10 and numbers.fractions > few

@@ -22,13 +22,11 @@ from lib.tape_files.repair import repaired
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Misfit, Table, TextRows, kind_of
-from lib.tapes.source_files import files_in_query
+from lib.tapes.source_files import MAX_SOURCE_FILES, files_in_query
 from lib.tapes.tape import TapeError
 
 MAX_TAPE_ROWS: Final = 250_000_000
 """The most rows of a query, and the most ticks of a tape: 3 GB on disk."""
-MAX_FILES: Final = 10_000
-"""The most files of a pattern."""
 MAX_LINE_BYTES: Final = 2**20
 """The longest line of a text file."""
 MAX_EXTRA_CELLS: Final = 64
@@ -66,10 +64,10 @@ def files_of(path: str) -> list[Path]:
     found = sorted(glob(path, recursive=True))  # noqa: PTH207
     if not found:
         raise TapeError(f"{path}: there is no such file, or no permission to list its directory")
-    if len(found) > MAX_FILES:
+    if len(found) > MAX_SOURCE_FILES:
         raise TapeError(
-            f"{path}: means {len(found):,} files, and at most {MAX_FILES:,} are read: join some "
-            "(those of a recording with python -m lib.tapes record --join)"
+            f"{path}: means {len(found):,} files, and at most {MAX_SOURCE_FILES:,} are read: join "
+            "some (those of a recording with python -m lib.tapes record --join)"
         )
     return [Path(name) for name in found]
 

@@ -50,7 +50,7 @@ def plan_symbols(
         return SymbolPlan({}, recipe.symbols.index(name), {}, [])
     match = match_symbols(found, recipe.symbols)
     names = {name.strip() for name in found if name.strip()}
-    where = where_symbols_are(table, layout)
+    where = layout.where_symbols_are(table)
     if len(names) == 1 and recipe.symbol:
         return _play_one(found, match.index_of, where, recipe)
     warnings = []
@@ -87,10 +87,3 @@ def _is_named_symbol(table: Table, layout: Layout) -> bool:
     return (
         layout.symbol is not None and plain_name(table.columns[layout.symbol].name) in SYMBOL_NAMES
     )
-
-
-def where_symbols_are(table: Table, layout: Layout) -> str:
-    """Return what a message calls the place of the symbols."""
-    if layout.symbol is None:
-        return "the header"
-    return f"the column {quoted(table.columns[layout.symbol].name)}"

@@ -62,7 +62,7 @@ class TickTally:
         if not len(units):
             return
         self.count += len(units)
-        self._add_prices(symbols, units)
+        self.add_prices(symbols, units)
         self.runs += int(np.count_nonzero(symbols[1:] != symbols[:-1]))
         self.runs += int(symbols[0] != self._last_symbol)
         self._last_symbol = int(symbols[-1])
@@ -83,11 +83,8 @@ class TickTally:
         """Forget which prices are first and last: the ticks are added again in another order."""
         self.counts[:] = 0
 
-    def add_again(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
-        """Find the first and last prices of ticks that are all counted but for that."""
-        self._add_prices(symbols, units)
-
-    def _add_prices(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+    def add_prices(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+        """Count ticks of which all else is counted: which prices are first and last."""
         found = np.bincount(symbols, minlength=self.symbols)
         if ((self.counts == 0) & (found > 0)).any():
             seen, at = np.unique(symbols, return_index=True)

@@ -21,7 +21,7 @@ from lib.tape_files.price_reading import (
     NOT_POSITIVE,
     TOO_LARGE,
     TOO_SMALL,
-    Prices,
+    RowPrices,
     middle_of,
     price_sql,
     prices_of,
@@ -247,7 +247,7 @@ class TickPass:
         columns: Iterator[Numbers],
         fits: NDArray[np.bool_],
         wanted: NDArray[np.bool_],
-    ) -> Prices:
+    ) -> RowPrices:
         """Return a price of the first rows of a batch: as many as `fits` says something of."""
         rows = len(fits)
         selected = [self._price_sql(number) for number in price.columns]
@@ -266,7 +266,7 @@ class TickPass:
 
     def _play(
         self,
-        prices: list[Prices],
+        prices: list[RowPrices],
         symbols: NDArray[np.int32],
         wanted: NDArray[np.bool_],
         times: Numbers | None,
@@ -300,7 +300,7 @@ class TickPass:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} ticks: play it in parts")
         self.sink.add_ticks(index, units, times.values if times else None)
 
-    def _skip_bad(self, played: PlayedPrice, price: Prices, bad: NDArray[np.bool_]) -> None:
+    def _skip_bad(self, played: PlayedPrice, price: RowPrices, bad: NDArray[np.bool_]) -> None:
         if not bad.any():
             return
         name = " and ".join(quoted(self.table.columns[n].name) for n in played.columns)

@@ -20,7 +20,7 @@ from lib.tape_files.reading import TickReading
 from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.second_header import refuse_second_header
 from lib.tape_files.sql import quoted_text
-from lib.tape_files.symbol_plan import plan_symbols, where_symbols_are
+from lib.tape_files.symbol_plan import plan_symbols
 from lib.tape_files.table import Table, no_rows
 from lib.tape_files.tick_pass import PlayedPrice, TickPass, TickSink, UnexpectedSymbolError
 from lib.tapes.tape import TapeError
@@ -73,7 +73,7 @@ def _read_planned(
     plan = plan_symbols(table, layout, found, reading.recipe)
     if not plan.index_of and plan.whole is None:
         return reading.with_unplayed(
-            f"{table.title}: {where_symbols_are(table, layout)} has "
+            f"{table.title}: {layout.where_symbols_are(table)} has "
             f"{counted(plan.others) or 'no symbol'}, and none of the configured symbols "
             f"{listed(reading.recipe.symbols)}: configure those that are to be played"
             + (", or set symbol for a file of one" if len(plan.others) == 1 else "")

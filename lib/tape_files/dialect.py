@@ -11,12 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
 from lib.tape_files.number_format import is_missing, is_number_like
+from lib.tape_files.table import HEAD_ROWS
 from lib.tape_files.time_format import is_time_like
 from lib.tapes.tape import TapeError
 from lib.text import shortened
 
-MAX_SAMPLE_LINES: Final = 1000
-"""How many lines decide."""
 MAX_LINES_BEFORE_HEADER: Final = 250
 """How far down a header is looked for."""
 MIN_SAMPLE_LINES: Final = 3
@@ -122,7 +121,7 @@ def csv_options(delimiter: str, quote: str) -> dict[str, Any]:
 
 
 def _sample(lines: Sequence[str]) -> list[str]:
-    sizes = accumulate(map(len, lines[:MAX_SAMPLE_LINES]))
+    sizes = accumulate(map(len, lines[:HEAD_ROWS]))
     count = sum(1 for _ in takewhile(lambda size: size <= MAX_SAMPLE_CHARACTERS, sizes))
     return [line.removeprefix("\ufeff") for line in lines[: max(count, MIN_SAMPLE_LINES)]]
 

@@ -167,6 +167,13 @@ def find_number_format(counts: ShapeCounts, decimal_elsewhere: str = "") -> Numb
     return NumberFormat(decimal, thousands, currency)
 
 
+def shows_decimal(counts: ShapeCounts) -> bool:
+    """Whether one of the numbers can be read with one decimal sign only."""
+    found = {name for name, _ in counts}
+    signs = (s.name for s in _SHAPES if s.decimal or s.thousands in _OTHER_SIGN)
+    return not found.isdisjoint(signs)
+
+
 def common_decimal(columns: Iterable[Sequence[str]]) -> str:
     """Return the decimal sign of the columns in which most cells show it; "" if they differ.
 

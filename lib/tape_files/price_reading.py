@@ -80,7 +80,8 @@ def price_sql(column: Column, form: NumberFormat) -> list[str]:
         units,
         f"CASE WHEN {is_simple} THEN 0.0::DOUBLE WHEN {rest} = {tie} THEN {_TIE}::DOUBLE "
         f"ELSE coalesce(CAST({rest} AS DOUBLE), 0) END",
-        f"CAST({units} IS NULL AND NOT ({missing_sql(text)}) AS UTINYINT)",
+        # In a WHEN, DuckDB looks for a missing value only where there is no number.
+        f"CASE WHEN {units} IS NULL AND NOT ({missing_sql(text)}) THEN 1 ELSE 0 END::UTINYINT",
     ]
 
 

@@ -1,9 +1,10 @@
 """Files that people have, read into tapes, in a process of its own: DuckDB is large.
 
-`preparing` is the way in, `own_process` runs it apart. Text: `packing`, `file_kind`, `plain_text`,
-`dialect`, `repair`, `number_format`, `time_format`. Tables: `source` opens one in a `sealed`
-database as a `table`; `column_names`, `column_numbers`, `layout`, `symbol_match`, `symbol_plan` say
-what is where. Reading: `tick_reading`, `sentiment_reading`, `price_reading`, `arrow_stream`,
-`time_order`. What is said: `tally`, `scaled`, `oddities`, `skips`, `lines`, `listing`. `parts`:
-Parquet written in parts.
+`own_process` runs `preparing` apart. File to text: `packing`, `file_kind`, `plain_text`. Text to
+table: `dialect` and `repair` say how, `source` opens it as a `table` in a `sealed` database
+(`arrow_stream`, `sql`). What is where: `layout` by `column_names`, `time_columns`, `symbol_match`;
+how it is written: `column_numbers`, `number_format`, `time_format`. To ticks: `tick_reading` makes
+a `symbol_plan` and goes through the rows (`tick_pass`, `price_reading`, `time_order`), or
+`sentiment_reading`. What is said of it: `reading`, `tally`, `scaled`, `second_header`, `findings`
+in the words of `listing`. `parts`: Parquet written in parts.
 """

@@ -8,9 +8,7 @@ CDataInterface.html. A stream is read by one thread at a time.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_void_p
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,10 +21,6 @@ _DTYPES: Final[dict[bytes, np.dtype[Any]]] = {
     b"l": np.dtype(np.int64),
     b"f": np.dtype(np.float32),
     b"g": np.dtype(np.float64),
-}
-_TEXT_OFFSETS: Final[dict[bytes, np.dtype[Any]]] = {
-    b"u": np.dtype(np.int32),
-    b"U": np.dtype(np.int64),
 }
 _DECIMAL: Final = b"d:"
 _RELEASE: Final = CFUNCTYPE(None, c_void_p)
@@ -81,22 +75,6 @@ class StreamError(Exception):
     """The query has failed on the way. Its text is the message of the database."""
 
 
-@dataclass(frozen=True)
-class Texts:
-    """A column of text. Each cell is decoded when it is asked for."""
-
-    present: NDArray[np.bool_]
-    """Where the cell is not NULL."""
-    offsets: NDArray[np.int64]
-    contents: bytes
-
-    def __getitem__(self, row: int) -> str | None:
-        """Return the text of a row; None for NULL."""
-        if not self.present[row]:
-            return None
-        return self.contents[self.offsets[row] : self.offsets[row + 1]].decode(errors="replace")
-
-
 class Numbers(NamedTuple):
     """A column of numbers: 128-bit decimals come as pairs of uint64, the low word first."""
 
@@ -105,7 +83,7 @@ class Numbers(NamedTuple):
     values: NDArray[Any]
 
 
-Batch = list[Numbers | Texts]
+Batch = list[Numbers]
 """The columns of a result, some rows of them. The arrays own their memory."""
 
 
@@ -125,11 +103,6 @@ class ArrowStream:
         self._check(self._stream.get_schema(pointer, schema))
         self._formats = [schema.children[i].contents.format for i in range(schema.n_children)]
         _release(schema)
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield all rows, in order."""
-        while (batch := self.next_batch()) is not None:
-            yield batch
 
     def next_batch(self) -> Batch | None:
         """Return the next rows, None at the end. Waits for them; other Python threads run."""
@@ -168,15 +141,9 @@ def _release(struct: _Schema | _Array) -> None:
         _RELEASE(struct.release)(ctypes.addressof(struct))
 
 
-def _column(kind: bytes, array: _Array) -> Numbers | Texts:
+def _column(kind: bytes, array: _Array) -> Numbers:
     length, offset = array.length, array.offset
     present = _validity(array, length, offset)
-    if kind in _TEXT_OFFSETS:
-        offsets = _buffer(array, 1, _TEXT_OFFSETS[kind], offset, length + 1).astype(np.int64)
-        first, last = (int(offsets[0]), int(offsets[-1])) if length else (0, 0)
-        address = array.buffers[2]
-        contents = ctypes.string_at(address + first, last - first) if address else b""
-        return Texts(present, offsets - first, contents)
     if kind.startswith(_DECIMAL):
         words = _buffer(array, 1, np.dtype(np.uint64), 2 * offset, 2 * length)
         return Numbers(present, words.reshape(-1, 2).copy())

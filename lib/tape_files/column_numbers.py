@@ -16,9 +16,10 @@ from lib.tape_files.number_format import (
     find_number_format,
     is_missing,
     shape_sql,
+    shows_decimal,
 )
 from lib.tape_files.sealed import SealedDatabase
-from lib.tape_files.table import Table
+from lib.tape_files.table import HEAD_ROWS, Table
 from lib.tapes.tape import TapeError
 
 MAX_OTHER_COLUMNS: Final = 20
@@ -31,8 +32,10 @@ def number_form_of_head(table: Table, columns: list[int]) -> NumberFormat | None
     texts = [n for n in columns if not table.columns[n].kind.is_number]
     if not texts:
         return PLAIN
+    counts = count_shapes(cell for n in texts for cell in table.cells(n))
+    if len(table.head) == HEAD_ROWS and not shows_decimal(counts):
+        return None  # 999 in the first rows, and 1.002 further down
     try:
-        counts = count_shapes(cell for n in texts for cell in table.cells(n))
         return find_number_format(counts, _decimal_elsewhere(table, columns))
     except ValueError:
         return None
@@ -42,12 +45,13 @@ def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int
     """Return how numbers are written, by all rows. Raises TapeError if it cannot be said."""
     counts: Counter[tuple[str, str]] = Counter()
     texts = [n for n in columns if not table.columns[n].kind.is_number]
+    if not texts:
+        return PLAIN
     for number in texts:
         text = table.columns[number].text_sql
         for shape, currency, count in database.rows(
             f"SELECT {shape_sql(text)} AS shape, {currency_sql(text)} AS currency, count(*) "
-            f"FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false) "
-            "GROUP BY shape, currency"
+            f"FROM {table.sql} WHERE NOT {table.misfit.sql} GROUP BY shape, currency"
         ):
             counts[shape, currency] += count
     try:

@@ -7,16 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
 from lib.tape_files.number_format import is_missing, is_number_like
+from lib.tape_files.table import HEAD_ROWS
 from lib.tape_files.time_format import is_time_like
 from lib.tapes.tape import TapeError
 from lib.text import shortened
 
-MAX_SAMPLE_LINES: Final = 1000
-"""How many lines decide."""
 MAX_LINES_BEFORE_HEADER: Final = 250
 """How far down a header is looked for."""
 MIN_SAMPLE_LINES: Final = 3
@@ -89,7 +88,7 @@ class _Candidate(NamedTuple):
 def find_dialect(lines: Sequence[str]) -> Dialect:
     """Return the dialect that the first lines are in; `lines` are without their ends.
 
-    Raises TapeError, without the file's name, if there is no header or nothing to read.
+    Raises TapeError if there is no header or nothing to read.
     """
     sample = _sample(lines)
     declared = [found[1] for line in sample[:1] if (found := _SEPARATOR_LINE.fullmatch(line))]
@@ -115,8 +114,14 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
     return Dialect(best.delimiter, best.quote, best.skip, best.header, notes)
 
 
+def csv_options(delimiter: str, quote: str) -> dict[str, Any]:
+    """Return what csv.reader is to be called with."""
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return {"delimiter": delimiter, "quotechar": quote or None, "quoting": quoting}
+
+
 def _sample(lines: Sequence[str]) -> list[str]:
-    sizes = accumulate(map(len, lines[:MAX_SAMPLE_LINES]))
+    sizes = accumulate(map(len, lines[:HEAD_ROWS]))
     count = sum(1 for _ in takewhile(lambda size: size <= MAX_SAMPLE_CHARACTERS, sizes))
     return [line.removeprefix("\ufeff") for line in lines[: max(count, MIN_SAMPLE_LINES)]]
 
@@ -139,9 +144,7 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
     starts, rows = [], []
     reader = csv.reader(
         (f"{line}\n" for line in sample),
-        delimiter=delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        **csv_options(delimiter, quote),
         skipinitialspace=delimiter != _SPACE,  # as DuckDB does before a quote
         strict=True,
     )

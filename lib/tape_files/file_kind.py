@@ -85,25 +85,25 @@ def file_kind(path: Path) -> FileKind:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise TapeError(f"{path}: is a directory: name a file in it, or a pattern like *.csv")
+            raise TapeError("is a directory: name a file in it, or a pattern like *.csv")
         if not stat.S_ISREG(mode):  # might never end
-            raise TapeError(f"{path}: is a {_special(mode)}: write its content to a file first")
+            raise TapeError(f"is a {_special(mode)}: write its content to a file first")
         is_packed = packing_of(path) is not None
         head = _unpacked_head(path)
     except FileNotFoundError:
-        raise TapeError(f"{path}: there is no such file") from None
+        raise TapeError("there is no such file") from None
     except PermissionError:
-        raise TapeError(f"{path}: no permission to read it (chmod u+r, or its owner)") from None
+        raise TapeError("no permission to read it (chmod u+r, or its owner)") from None
     except (OSError, ValueError) as error:  # ValueError: an invalid path
         reason = getattr(error, "strerror", None) or error
-        raise TapeError(f"{path}: cannot be read: {reason}") from None
+        raise TapeError(f"cannot be read: {reason}") from None
     what = _strange_content(head)
     if not head:
         what = f"{'nothing' if is_packed else 'empty (0 bytes)'}: download or write it again"
     if is_packed and head.startswith(_PARQUET_MAGIC):
         what = f"Parquet: {_UNPACK}"
     if what:
-        raise TapeError(f"{path}: {'holds' if is_packed else 'is'} {what}")
+        raise TapeError(f"{'holds' if is_packed else 'is'} {what}")
     if head.startswith(_PARQUET_MAGIC):
         return FileKind.PARQUET
     if _JSON_OBJECT.match(_beginning(head)):

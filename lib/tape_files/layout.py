@@ -61,43 +61,41 @@ class Layout(NamedTuple):
         unclear = f"the times in {quoted(name)} cannot be compared with those of other files"
         return self._replace(time=None, unclear_time=unclear)
 
+    def where_symbols_are(self, table: Table) -> str:
+        """Return what a message calls the place of the symbols."""
+        if self.symbol is None:
+            return "the header"
+        return f"the column {quoted(table.columns[self.symbol].name)}"
+
 
 def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
     """Return where the ticks are.
 
     `symbols` are the configured ones, `symbol` is that of a file without a symbol column. Raises
-    TapeError, without the file's name, if there is no price or more than one reading.
+    TapeError if there is no price or more than one reading.
     """
-    time, unclear = find_time(table)
+    times = time, _ = find_time(table)
     taken = time.columns if time else ()
     names = [
         "" if number in taken else plain_name(column.names[0])
         for number, column in enumerate(table.columns)
     ]
-    pairs = list(_pairs(table, taken))
-    if len(table.columns[0].names) > 1:
-        prices = _wide_prices(pairs)
-        if prices:
-            return _wide(table, prices, time, unclear, "several header rows")
+    flat = _wide_prices(list(_pairs(table, taken)))
+    if flat and len(table.columns[0].names) > 1:
+        return _wide(table, flat, times, "several header rows")
     wide = _symbol_columns(table, symbols, taken) if time else ()
     if price := _price_columns(table, names):
         symbol_column = find_symbol_column(table, names, symbols, price)
-        if symbol_column is None and wide and _is_column_a_symbol(table, names, symbols, price):
-            return _wide(table, wide, time, unclear, "a column a symbol")
-        used = [*price, *([] if symbol_column is None else [symbol_column])]
-        return Layout(
-            symbol_column,
-            (PriceColumns("", price),),
-            time,
-            unclear,
-            False,
-            f"a tick a row, from the columns {_named(table, [*used, *taken])}",
-        )
-    if wide:
-        return _wide(table, wide, time, unclear, "a column a symbol")
-    if flat := _wide_prices(pairs):
-        return _wide(table, flat, time, unclear, "a column a symbol")
-    raise TapeError(_nothing_found(table, symbols, symbol))
+        used = [*price, *([] if symbol_column is None else [symbol_column]), *taken]
+        named = f"a tick a row, from the columns {_named(table, used)}"
+        is_named = symbol_column is not None or not wide
+        if is_named or not _is_column_a_symbol(table, names, symbols, price):
+            return Layout(symbol_column, (PriceColumns("", price),), *times, False, named)
+    else:
+        wide = wide or flat
+    if not wide:
+        raise TapeError(_nothing_found(table, symbols, symbol))
+    return _wide(table, wide, times, "a column a symbol")
 
 
 def find_symbol_column(
@@ -113,9 +111,9 @@ def find_symbol_column(
     }
     for name, found in named.items():  # rather one that has a symbol of ours in the first rows
         if any(c.strip().casefold() in configured for n in found for c in table.cells(n)):
-            return _only(table, found, name)
+            return only(table, found, name)
     for name, found in named.items():
-        return _only(table, found, name)
+        return only(table, found, name)
     likely = []
     for number, column in enumerate(table.columns):
         cells = [cell.strip().casefold() for cell in table.cells(number) if cell.strip()]
@@ -148,12 +146,12 @@ def _price_columns(table: Table, names: list[str]) -> tuple[int, ...]:
 def _price_columns_of(table: Table, names: list[str]) -> tuple[int, ...]:
     first = price_name(names)
     if first in PRICE_NAMES[:4]:
-        return (_only(table, columns_called(names, first), first),)
+        return (only(table, columns_called(names, first), first),)
     for bid, ask in QUOTE_NAMES:
         if bid in names and ask in names:
-            return tuple(_only(table, columns_called(names, name), name) for name in (bid, ask))
+            return tuple(only(table, columns_called(names, name), name) for name in (bid, ask))
     if first is not None:
-        return (_only(table, columns_called(names, first), first),)
+        return (only(table, columns_called(names, first), first),)
     if len(table.columns) == 1 and table.columns[0].kind.is_number:
         return (0,)
     return ()
@@ -222,23 +220,21 @@ def _symbol_columns(
 def _wide(
     table: Table,
     prices: tuple[PriceColumns, ...],
-    time: TimeColumns | None,
-    unclear: str,
+    times: tuple[TimeColumns | None, str],
     what: str,
 ) -> Layout:
     doubled = sorted({p.symbol for p in prices if [q.symbol for q in prices].count(p.symbol) > 1})
     if doubled:
         raise TapeError(f"has more than one price column of {listed(doubled)}: keep one of each")
-    used = [*(time.columns if time else ()), *(number for p in prices for number in p.columns)]
-    return Layout(
-        None, prices, time, unclear, True, f"{what}, from the columns {_named(table, used)}"
-    )
+    used = [*(times[0].columns if times[0] else ()), *(n for p in prices for n in p.columns)]
+    return Layout(None, prices, *times, True, f"{what}, from the columns {_named(table, used)}")
 
 
 # --- messages -------------------------------------------------------------------------------------
 
 
-def _only(table: Table, columns: list[int], name: str) -> int:
+def only(table: Table, columns: list[int], name: str) -> int:
+    """Return the column of that name. Raises TapeError if there are several."""
     if len(columns) > 1:
         raise TapeError(
             f"has {len(columns)} columns named {name} ({_named(table, columns)}): "

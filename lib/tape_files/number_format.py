@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from lib.tape_files.sql import quoted_text
+
 MAX_ODD_SHARE: Final = 0.01
 """The largest share of numbers that may be written otherwise: those are bad cells, and skipped."""
 MAX_NUMBER_CHARACTERS: Final = 64
@@ -165,6 +167,13 @@ def find_number_format(counts: ShapeCounts, decimal_elsewhere: str = "") -> Numb
     return NumberFormat(decimal, thousands, currency)
 
 
+def shows_decimal(counts: ShapeCounts) -> bool:
+    """Whether one of the numbers can be read with one decimal sign only."""
+    found = {name for name, _ in counts}
+    signs = (s.name for s in _SHAPES if s.decimal or s.thousands in _OTHER_SIGN)
+    return not found.isdisjoint(signs)
+
+
 def common_decimal(columns: Iterable[Sequence[str]]) -> str:
     """Return the decimal sign of the columns in which most cells show it; "" if they differ.
 
@@ -254,18 +263,18 @@ def number_sql(number_format: NumberFormat, column: str) -> str:
     """
     decimal, thousands, currency = number_format
     digits = _digits(number_format)
-    bare = f"replace({column}, {_quoted(thousands)}, '')" if thousands else column
+    bare = f"replace({column}, {quoted_text(thousands)}, '')" if thousands else column
     bare = bare if decimal == "." else f"replace({bare}, '{decimal}', '.')"
-    dressed = f"replace({column}, {_quoted(currency)}, '')" if currency else column
+    dressed = f"replace({column}, {quoted_text(currency)}, '')" if currency else column
     dropped = f"{thousands}{_BLANK}"
-    dressed = f"translate({dressed}, {_quoted(decimal + _MINUS + dropped)}, '.-')"
+    dressed = f"translate({dressed}, {quoted_text(decimal + _MINUS + dropped)}, '.-')"
     cases = (  # from the usual and quick to the rare and slow
         (_QUICK[decimal], column),
         (digits, bare),
         (_whole_cell(digits, re.escape(currency)), dressed),
     )
     whens = " ".join(
-        f"WHEN regexp_full_match({column}, {_quoted(pattern)}) THEN {plain}"
+        f"WHEN regexp_full_match({column}, {quoted_text(pattern)}) THEN {plain}"
         for pattern, plain in cases
     )
     return f"CASE WHEN length({column}) > {MAX_NUMBER_CHARACTERS} THEN NULL {whens} END"
@@ -273,20 +282,24 @@ def number_sql(number_format: NumberFormat, column: str) -> str:
 
 def shape_sql(column: str) -> str:
     """Return the SQL for the shape of a cell, as `count_shapes` has it."""
-    missing = ", ".join(map(_quoted, MISSING))
     cases = " ".join(
-        f"WHEN regexp_full_match({column}, {_quoted(pattern)}) THEN {_quoted(name)}"
+        f"WHEN regexp_full_match({column}, {quoted_text(pattern)}) THEN {quoted_text(name)}"
         for name, pattern in (_QUICK_SHAPE, *_SHAPE_PATTERNS.items())
     )
     return (
-        f"CASE {cases} WHEN {column} IS NULL OR lower(trim({column}, {_quoted(_BLANK)})) "
-        f"IN ({missing}) THEN '{MISSING_SHAPE}' ELSE '{OTHER_SHAPE}' END"
+        f"CASE {cases} WHEN {missing_sql(column)} THEN '{MISSING_SHAPE}' ELSE '{OTHER_SHAPE}' END"
     )
+
+
+def missing_sql(column: str) -> str:
+    """Return the SQL for whether a cell holds no value, as `is_missing` has it."""
+    missing = ", ".join(map(quoted_text, MISSING))
+    return f"{column} IS NULL OR lower(trim({column}, {quoted_text(_BLANK)})) IN ({missing})"
 
 
 def currency_sql(column: str) -> str:
     """Return the SQL for the first currency in a cell; "" for none."""
-    return f"coalesce(regexp_extract({column}, {_quoted(ANY_CURRENCY)}), '')"
+    return f"coalesce(regexp_extract({column}, {quoted_text(ANY_CURRENCY)}), '')"
 
 
 def _digits(number_format: NumberFormat) -> str:
@@ -307,7 +320,3 @@ def _shape_of(cell: str) -> str:
 def _currency_of(cell: str) -> str:
     found = _FIND_CURRENCY.search(cell)
     return found[0] if found else ""
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

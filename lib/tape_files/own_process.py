@@ -41,8 +41,9 @@ def prepare_apart(recipe: Recipe, directory: Path, on_progress: OnProgress) -> N
     finally:
         gc.unfreeze()
     sender.close()
+    message: tuple[str, float] | str | None  # progress, the text of a TapeError, or the end
     try:
-        while (message := _next(receiver)) is not None:
+        while (message := receiver.recv()) is not None:
             if isinstance(message, str):
                 raise TapeError(message)
             on_progress(*message)
@@ -63,12 +64,6 @@ def defect_text(recipe: Recipe, error: Exception) -> str:
         return f"{title}: there is not enough memory to prepare it"
     where = innermost(frames_of(error))
     return f"{title}: cannot be prepared: {error_text(error)} ({where})"
-
-
-def _next(receiver: Connection) -> tuple[str, float] | str | None:
-    """Return progress, the text of a TapeError, or None at the end."""
-    message: tuple[str, float] | str | None = receiver.recv()
-    return message
 
 
 def _work(recipe: Recipe, directory: Path, sender: Connection, parent_pid: int) -> None:

@@ -49,14 +49,14 @@ def unpacked_blocks(path: Path) -> Iterator[bytes]:
             size += len(block)
             if size > MAX_UNPACKED_BYTES:
                 raise TapeError(
-                    f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GB: "
+                    f"unpacks to more than {MAX_UNPACKED_BYTES >> 30} GB: "
                     "split it, or write it as Parquet"
                 )
             yield block
     except EOFError:
-        raise TapeError(f"{path}: is packed and cut off: download it again") from None
+        raise TapeError("is packed and cut off: download it again") from None
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise TapeError(f"{path}: is packed and damaged ({error}): download it again") from None
+        raise TapeError(f"is packed and damaged ({error}): download it again") from None
 
 
 def plain_blocks(path: Path) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import duckdb
 from numpy.typing import NDArray
 
+from lib.tape_files.sql import quoted_text
 from lib.tapes.recording_files import PART_PATTERN, part_file, parts_directory
 from lib.tapes.tape import TapeError
 from lib.text import printable
@@ -48,7 +49,7 @@ class PartsWriter:
                 part.parent.mkdir()
             # DuckDB finds `rows` by its name. No fsync: a killed process loses nothing by that.
             self._connection.execute(
-                f"COPY ({query}) TO '{_quoted(new)}' (FORMAT parquet)", parameters
+                f"COPY ({query}) TO {quoted_text(str(new))} (FORMAT parquet)", parameters
             )
             new.replace(part)
         except (duckdb.Error, OSError) as error:
@@ -77,7 +78,7 @@ def join_parts(file: Path) -> int:
             new = directory / _JOINED
             with _connection() as connection:
                 copy = (
-                    f"COPY (FROM read_parquet($parts)) TO '{_quoted(new)}' "
+                    f"COPY (FROM read_parquet($parts)) TO {quoted_text(str(new))} "
                     "(FORMAT parquet, COMPRESSION zstd)"
                 )
                 (rows,) = connection.execute(copy, {"parts": parts}).fetchone() or (0,)
@@ -93,10 +94,6 @@ def _connection() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY_LIMIT})
     connection.execute("SET enable_progress_bar = false")  # it would be printed
     return connection
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _cannot_write(file: Path, reason: str) -> TapeError:

@@ -64,19 +64,20 @@ def plain_text(path: Path, scratch: Path, on_bytes: Report) -> PlainText:
                     file.write(block)
                     on_bytes(len(block))
             notes.append(packing.name)
-        return _as_utf8(path, plain, scratch, on_bytes, notes)
+        text = _as_utf8(plain, scratch, on_bytes, notes)
     except OSError as error:
         reason = error.strerror or error
-        raise TapeError(f"{path}: cannot be read, or copied into {scratch}: {reason}") from None
+        raise TapeError(f"cannot be read, or copied into {scratch}: {reason}") from None
+    if plain not in (path, text.path):
+        plain.unlink()
+    return text
 
 
-def _as_utf8(
-    path: Path, plain: Path, scratch: Path, on_bytes: Report, notes: list[str]
-) -> PlainText:
+def _as_utf8(plain: Path, scratch: Path, on_bytes: Report, notes: list[str]) -> PlainText:
     with plain.open("rb") as file:
         encoding = text_encoding(file.read(HEAD_BYTES))
     if encoding == "utf-8":
-        scan = _scan(path, plain, on_bytes)
+        scan = _scan(plain, on_bytes)
         if scan.is_utf8 and scan.has_one_line_end and not scan.is_cut:
             return PlainText(plain, scan.ends_with_newline, notes)
         if not scan.is_utf8:
@@ -87,10 +88,7 @@ def _as_utf8(
     else:
         notes.append(encoding.upper())
     copy = _new_file(scratch)
-    last = _convert(path, plain, encoding, copy, on_bytes)
-    if plain != path:
-        plain.unlink()
-    return PlainText(copy, last == "\n", notes)
+    return PlainText(copy, _convert(plain, encoding, copy, on_bytes) == "\n", notes)
 
 
 def _new_file(scratch: Path) -> Path:
@@ -99,7 +97,7 @@ def _new_file(scratch: Path) -> Path:
     return Path(name)
 
 
-def _scan(path: Path, plain: Path, on_bytes: Report) -> _Scan:
+def _scan(plain: Path, on_bytes: Report) -> _Scan:
     """Read all bytes. Raises TapeError at a NUL byte: there is none in a text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_utf8, is_cut = True, False
@@ -109,7 +107,7 @@ def _scan(path: Path, plain: Path, on_bytes: Report) -> _Scan:
         if b"\0" in block:
             line = newlines + block[: block.index(b"\0")].count(b"\n") + 1
             raise TapeError(
-                f"{path}: has a NUL byte in line {line}, which is no text: "
+                f"has a NUL byte in line {line}, which is no text: "
                 "the file is damaged, download or write it again"
             )
         if is_utf8 and (is_cut or not block.isascii()):
@@ -133,7 +131,7 @@ def _scan(path: Path, plain: Path, on_bytes: Report) -> _Scan:
     return _Scan(is_utf8, is_cut, has_one_line_end, last == b"\n")
 
 
-def _convert(path: Path, plain: Path, encoding: str, copy: Path, on_bytes: Report) -> str:
+def _convert(plain: Path, encoding: str, copy: Path, on_bytes: Report) -> str:
     r"""Write a copy as UTF-8 with ``\n``, without a mark. Return its last character."""
     # Windows-1252 leaves five bytes undefined; a character that the end of the file cuts is dropped
     # together with the line that it cuts.
@@ -145,11 +143,9 @@ def _convert(path: Path, plain: Path, encoding: str, copy: Path, on_bytes: Repor
             try:
                 text = pending + decoder.decode(block)
             except UnicodeDecodeError as error:
-                raise TapeError(
-                    f"{path}: is damaged {encoding.upper()} text ({error.reason})"
-                ) from None
+                raise TapeError(f"is damaged {encoding.upper()} text ({error.reason})") from None
             if "\0" in text:
-                raise TapeError(f"{path}: has a NUL character, which is no text: it is damaged")
+                raise TapeError("has a NUL character, which is no text: it is damaged")
             if is_first and text:
                 text = text.removeprefix("\ufeff")
                 is_first = False

@@ -6,6 +6,7 @@ way. A float of the file counts as the shortest decimal that reads back as that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final, NamedTuple
 
@@ -13,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
-from lib.tape_files.arrow_stream import Numbers, Texts
-from lib.tape_files.number_format import MISSING, NumberFormat, number_sql
-from lib.tape_files.sealed import quoted_text
+from lib.tape_files.arrow_stream import Numbers
+from lib.tape_files.number_format import PLAIN, NumberFormat, missing_sql, number_sql
 from lib.tape_files.table import Column, ColumnKind
 
-MAX_BAD_CHARACTERS: Final = 64
-"""How much of a cell that is no price comes with it."""
 _UNITS: Final = f"DECIMAL(38, {PRICE_DECIMALS})"
 _FINE_DECIMALS: Final = 27
 _FINE: Final = f"DECIMAL(38, {_FINE_DECIMALS})"
@@ -35,44 +33,42 @@ _MAX_SINGLE: Final = 1e6
 _LOW_WORD: Final = 2**64
 
 
-class Prices(NamedTuple):
+class RowPrices(NamedTuple):
     """The prices of some rows. All arrays have one value a row."""
 
     units: NDArray[np.int64]
-    """Rounded half to even; or one of the four below."""
+    """Rounded half to even; or one of those below."""
     rest: NDArray[np.float64]
     """The exact price less the rounded one, in units: -0.5 to 0.5; 0 where it is exact."""
-    bad: Texts | None
-    """The text of the cells that are neither numbers nor missing; None if the type has none."""
     large_are_whole: bool
     """Whether each price above MAX_PRICE is a whole number."""
 
 
-NO_NUMBER: Final = -1
-NOT_POSITIVE: Final = -2
-TOO_SMALL: Final = -3
+NO_VALUE: Final = -1
+NO_NUMBER: Final = -2
+"""Neither a number nor missing."""
+NOT_POSITIVE: Final = -3
+TOO_SMALL: Final = -4
 """Above 0, and rounded to 0."""
-TOO_LARGE: Final = -4
+TOO_LARGE: Final = -5
 
 
-def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
+def price_sql(column: Column, form: NumberFormat) -> list[str]:
     """Return the columns of a query from which `prices_of` gets the prices of a column.
 
-    `form` is how its numbers are written; None: as plain numbers, checked by conversion only,
-    which is faster.
+    `form` is how its numbers are written. Plain ones are checked by conversion only, which is
+    faster.
     """
-    if column.kind in (ColumnKind.FLOAT, ColumnKind.DOUBLE):
+    if column.kind is ColumnKind.FLOAT:
         return [column.sql]
-    if column.kind is ColumnKind.WHOLE or (
-        column.kind is ColumnKind.DECIMAL and column.decimals <= PRICE_DECIMALS
-    ):
+    if column.kind in (ColumnKind.WHOLE, ColumnKind.DECIMAL):
         return [f"TRY_CAST({column.sql} AS {_UNITS})"]
     text = column.text_sql
-    plain = number_sql(form, text) if form else text
+    is_plain = form == PLAIN
+    plain = text if is_plain else number_sql(form, text)
     units = f"TRY_CAST({plain} AS {_UNITS})"
-    if not form:  # DuckDB reads 1_000 as a number
+    if is_plain:  # DuckDB reads 1_000 as a number
         units = f"CASE WHEN NOT contains({plain}, '_') THEN {units} END"
-    missing = ", ".join(map(quoted_text, MISSING))
     # Few cells have an exponent or more than 8 decimals, and these are the cheapest tests for that.
     is_simple = (
         f"{units} IS NULL OR (strlen({plain}) - position('.' IN {plain}) <= {PRICE_DECIMALS} "
@@ -84,25 +80,19 @@ def price_sql(column: Column, form: NumberFormat | None) -> list[str]:
         units,
         f"CASE WHEN {is_simple} THEN 0.0::DOUBLE WHEN {rest} = {tie} THEN {_TIE}::DOUBLE "
         f"ELSE coalesce(CAST({rest} AS DOUBLE), 0) END",
-        f"CASE WHEN {units} IS NULL AND lower(trim({text})) NOT IN ({missing}) "
-        f"THEN {text}[:{MAX_BAD_CHARACTERS}] END",
+        # In a WHEN, DuckDB looks for a missing value only where there is no number.
+        f"CASE WHEN {units} IS NULL AND NOT ({missing_sql(text)}) THEN 1 ELSE 0 END::UTINYINT",
     ]
 
 
-def prices_of(column: Column, columns: list[Numbers | Texts]) -> Prices:
-    """Return the prices from what the columns of `price_sql` gave; it takes them off `columns`."""
-    first = columns.pop(0)
-    assert isinstance(first, Numbers)
-    if column.kind in (ColumnKind.FLOAT, ColumnKind.DOUBLE):
-        return units_of_floats(first)
-    units, large_are_whole = _units_of_words(first)
-    if column.kind is ColumnKind.WHOLE or (
-        column.kind is ColumnKind.DECIMAL and column.decimals <= PRICE_DECIMALS
-    ):
-        return Prices(units, np.zeros(len(units)), None, large_are_whole)
-    rest, bad = columns.pop(0), columns.pop(0)
-    assert isinstance(rest, Numbers)
-    assert isinstance(bad, Texts)
+def prices_of(columns: Sequence[Numbers]) -> RowPrices:
+    """Return the prices from what the columns of `price_sql` gave."""
+    if np.issubdtype(columns[0].values.dtype, np.floating):
+        return units_of_floats(columns[0])
+    units, large_are_whole = _units_of_words(columns[0])
+    if len(columns) == 1:
+        return RowPrices(units, np.zeros(len(units)), large_are_whole)
+    _, rest, is_bad = columns
     rests = rest.values * PRICE_SCALE
     ties = rest.values == _TIE
     if ties.any():
@@ -110,10 +100,11 @@ def prices_of(column: Column, columns: list[Numbers | Texts]) -> Prices:
         units[rounded_up_to_odd] -= 1
         rests[ties] = np.where(rounded_up_to_odd[ties], 0.5, -0.5)
     units[(units == NOT_POSITIVE) & (rests > 0)] = TOO_SMALL
-    return Prices(units, rests, bad, large_are_whole)
+    units[is_bad.values != 0] = NO_NUMBER
+    return RowPrices(units, rests, large_are_whole)
 
 
-def middle_of(bid: Prices, ask: Prices) -> Prices:
+def middle_of(bid: RowPrices, ask: RowPrices) -> RowPrices:
     """Return the middle of bid and ask, rounded once, half to even."""
     total = bid.units + ask.units
     half = total >> 1
@@ -126,15 +117,14 @@ def middle_of(bid: Prices, ask: Prices) -> Prices:
     for side in (ask, bid):  # what is wrong with the bid is said first
         units = np.where(side.units < 0, side.units, units)
     units[units == 0] = TOO_SMALL
-    bad = bid.bad
-    return Prices(units, rest, bad, bid.large_are_whole and ask.large_are_whole)
+    return RowPrices(units, rest, bid.large_are_whole and ask.large_are_whole)
 
 
-def units_of_floats(column: Numbers) -> Prices:
+def units_of_floats(column: Numbers) -> RowPrices:
     """Return the prices of floats: each is the shortest decimal that reads back as it."""
     values = column.values
     if (exact := _exact_units(column)) is not None:
-        return Prices(exact, np.zeros(len(values)), None, True)
+        return RowPrices(exact, np.zeros(len(values)), True)
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         is_number = column.present & np.isfinite(wide)
@@ -147,8 +137,8 @@ def units_of_floats(column: Numbers) -> Prices:
     large = is_number & (units == TOO_LARGE)
     units[is_number & (wide > 0) & (units == 0)] = TOO_SMALL
     units[is_number & (wide <= 0)] = NOT_POSITIVE
-    units[~is_number] = NO_NUMBER
-    return Prices(units, rest, None, bool((np.floor(wide[large]) == wide[large]).all()))
+    units[~is_number] = NO_VALUE
+    return RowPrices(units, rest, bool((np.floor(wide[large]) == wide[large]).all()))
 
 
 def _exact_units(column: Numbers) -> NDArray[np.int64] | None:
@@ -214,7 +204,7 @@ def _units_of_words(column: Numbers) -> tuple[NDArray[np.int64], bool]:
     large = ~negative & ((high != 0) | (low > MAX_PRICE))
     units[negative | ((low == 0) & (high == 0))] = NOT_POSITIVE
     units[large] = TOO_LARGE
-    units[~column.present] = NO_NUMBER
+    units[~column.present] = NO_VALUE
     large &= column.present
     scale = np.uint64(PRICE_SCALE)
     fractions = (

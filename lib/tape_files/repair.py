@@ -11,21 +11,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from lib.tape_files.dialect import Dialect
+from lib.tape_files.dialect import Dialect, csv_options
 
 MAX_LINES_OF_A_ROW: Final = 100
 """How many lines a quoted cell may span; a quote that is not closed by then is a bad one."""
 BAD_ROW: Final = "?"
 """What fills the cells of a row that cannot be read, one more than the header has."""
-_ROWS_A_TICK: Final = 50_000
+_ROWS_A_REPORT: Final = 50_000
 
 
 def repaired(
-    path: Path, dialect: Dialect, before: int, width: int, copy: Path, tick: Callable[[float], None]
+    path: Path,
+    dialect: Dialect,
+    before: int,
+    width: int,
+    copy: Path,
+    on_share: Callable[[float], None],
 ) -> None:
     """Write the rows after the first `before` lines to `copy`: commas, double quotes, a line a row.
 
-    What a row has beyond `width` cells becomes one cell. `tick` is called with the share done.
+    What a row has beyond `width` cells becomes one cell. `on_share` is called with the share done.
     """
     size = path.stat().st_size
     with path.open(encoding="utf-8-sig", newline="\n") as source:
@@ -39,8 +44,8 @@ def repaired(
                 if any(row[width:]):
                     row = [*row[:width], dialect.delimiter.join(row[width:])]
                 writer.writerow([" ".join(cell.splitlines()) for cell in row])
-                if number % _ROWS_A_TICK == 0:
-                    tick(target.tell() / (2 * size))
+                if number % _ROWS_A_REPORT == 0:
+                    on_share(target.tell() / (2 * size))
 
 
 def _rows(lines: Iterator[str], dialect: Dialect) -> Iterator[list[str] | None]:
@@ -72,9 +77,7 @@ def _cells(row: str, dialect: Dialect) -> list[str] | None:
         found = list(
             csv.reader(
                 row.splitlines(keepends=True),
-                delimiter=dialect.delimiter,
-                quotechar=dialect.quote or None,
-                quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+                **csv_options(dialect.delimiter, dialect.quote),
                 strict=True,
             )
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import duckdb
 
 from lib.tape_files.arrow_stream import ArrowStream, Batch, StreamError
+from lib.tape_files.sql import quoted_text
 from lib.tapes.tape import TapeError
 
 THREADS: Final = 2
@@ -23,8 +25,8 @@ MAX_TEMPORARY: Final = "64GB"
 """What it writes at most where the memory is not enough."""
 BUFFER: Final = "32MB"
 """How much of a result is computed before it is asked for."""
-TICK_S: Final = 0.2
-"""How often the caller's `tick` is called while a statement runs."""
+REPORT_S: Final = 0.2
+"""How often the caller's `on_share` is called while a statement runs."""
 INTERRUPT_S: Final = 0.02
 """How often a statement that is to end is interrupted."""
 
@@ -45,18 +47,18 @@ class StatementError(TapeError):
 class SealedDatabase:
     """One connection. Not shared between threads. A context manager that ends it.
 
-    Every method raises StatementError (DuckDB's reason on one line, without a name before it) if a
-    statement fails, and what `tick` raises: that stops the statement.
+    Every method raises StatementError (DuckDB's reason on one line) if a statement fails, and what
+    `on_share` raises: that stops the statement.
     """
 
     def __init__(
-        self, readable: Sequence[str], scratch: Path, tick: Callable[[float], None]
+        self, readable: Sequence[str], scratch: Path, on_share: Callable[[float], None]
     ) -> None:
         """`readable` are the paths and patterns that statements may read, `scratch` a directory.
 
-        `tick(share)` is called while a statement runs, with how much of it is done, 0 to 1.
+        `on_share(share)` is called while a statement runs, with how much of it is done, 0 to 1.
         """
-        self._tick = tick
+        self._on_share = on_share
         self._worker = ThreadPoolExecutor(1)
         self._connection = duckdb.connect(
             config={
@@ -98,7 +100,7 @@ class SealedDatabase:
         return [(row[0], row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {table}")]
 
     def stream(self, sql: str, rows: int) -> Iterator[Batch]:
-        """Yield the rows of a result of any size, in order; about so many `rows`, for `tick`."""
+        """Yield the rows of a result of any size, in order; `rows` is about how many they are."""
         stream = self._wait(
             self._worker.submit(lambda: ArrowStream(self._connection.sql(sql).__arrow_c_stream__()))
         )
@@ -109,7 +111,7 @@ class SealedDatabase:
                 coming = self._worker.submit(stream.next_batch)
                 yield batch
                 done += len(batch[0].present)
-                self._tick(min(done / max(rows, 1), 1.0))
+                self._on_share(min(done / max(rows, 1), 1.0))
         finally:
             self._stop(coming)
             stream.close()
@@ -122,8 +124,8 @@ class SealedDatabase:
 
     def _wait(self, future: Future[_Result]) -> _Result:
         try:
-            while not wait([future], TICK_S).done:
-                self._tick(max(self._connection.query_progress(), 0.0) / 100)
+            while not wait([future], REPORT_S).done:
+                self._on_share(max(self._connection.query_progress(), 0.0) / 100)
             return future.result()
         except (duckdb.Error, StreamError) as error:
             raise StatementError(one_line(str(error))) from None
@@ -138,18 +140,8 @@ class SealedDatabase:
             wait([future], INTERRUPT_S)
 
 
-def quoted_text(text: str) -> str:
-    """Return the text as SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted_name(name: str) -> str:
-    """Return the name of a column as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def one_line(message: str) -> str:
-    """Return DuckDB's message on one line: what is wrong, without its picture of the place."""
-    lines = [line.strip() for line in message.splitlines()]
-    picture = next((n for n, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
-    return " ".join(line for line in lines[:picture] if line)
+    """Return what is wrong in one line, without DuckDB's picture of the place and its lists."""
+    lines = map(str.strip, message.splitlines())
+    said = takewhile(lambda line: not line.startswith(("LINE ", "Candidate functions:")), lines)
+    return " ".join(filter(None, said))

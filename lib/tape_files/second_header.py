@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from lib.tape_files.column_names import PRICE_NAMES, SYMBOL_NAMES, TIME_NAMES, plain_name
-from lib.tape_files.lines import place_of
 from lib.tape_files.number_format import is_missing
 from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.table import Table
@@ -39,7 +38,7 @@ def refuse_second_header(database: SealedDatabase, table: Table, columns: list[i
         is_header = names.intersection(held) and not any(map(_begins_as_number, held))
         if is_header and found not in headers:
             raise TapeError(
-                f"{place_of(table.text, number - 1)} is another header, whose columns are not "
+                f"{table.place_of(number - 1)} is another header, whose columns are not "
                 "those of the first one: make a file of what follows it"
             )
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from lib.tape_files.arrow_stream import Numbers
 from lib.tape_files.column_names import SENTIMENT_NAMES, SYMBOL_NAMES, plain_name
 from lib.tape_files.column_numbers import number_form_of_all
+from lib.tape_files.layout import only
 from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import PLAIN, number_sql
-from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
-from lib.tape_files.skips import CUT, Skips
+from lib.tape_files.reading import CUT, Reading
+from lib.tape_files.sealed import SealedDatabase
 from lib.tape_files.source import MAX_TAPE_ROWS
+from lib.tape_files.sql import quoted_name, quoted_text
 from lib.tape_files.table import Table, no_rows
-from lib.tape_files.time_columns import find_time, time_sql
-from lib.tapes.findings import Findings
+from lib.tape_files.time_columns import columns_called, find_time, time_sql
 from lib.tapes.prepared_writer import PreparedWriter
 from lib.tapes.tape import TapeError
 
-HIGHEST: Final = 100
+HIGHEST_SENTIMENT: Final = 100
 MAX_ODD_SHARE: Final = 0.05
 """The largest share of numbers that may be outside the scale, or not whole: those are skipped."""
 _WORDS: Final = {
@@ -43,54 +42,23 @@ _SCALES: Final = (  # the lowest and the highest number, and what makes 0 to 100
 """Scales that are not 0 to 100, from the narrowest."""
 
 
-@dataclass
-class SentimentReading:
-    """What the tables had, up to now."""
-
-    path: str
-    """Of the recipe: a file or a pattern; "" for a query."""
-    recognised: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    skips: Skips = field(default_factory=Skips)
-    rows: int = 0
-
-    def findings(self, title: str, length: int) -> Findings:
-        """Return the findings. Raises TapeError if there is no sentiment."""
-        warnings = [*dict.fromkeys(self.warnings), *self.skips.warnings(self.rows, "row")]
-        if not length:
-            raise TapeError(
-                "; ".join([f"{title}: has no sentiment from 0 to {HIGHEST}", *warnings])
-            )
-        return Findings(
-            recognised=list(dict.fromkeys(self.recognised)),
-            skipped=self.skips.total,
-            warnings=warnings,
-        )
-
-
 def read_sentiments(
-    database: SealedDatabase, table: Table, reading: SentimentReading, writer: PreparedWriter
-) -> SentimentReading:
+    database: SealedDatabase, table: Table, reading: Reading, writer: PreparedWriter
+) -> Reading:
     """Append the sentiments of a table; return what it and the tables before it had.
 
     Raises TapeError if it cannot be played.
     """
     reading = copy.deepcopy(reading)
-    try:
-        if not table.head:
-            raise TapeError(no_rows(table))
-        column = _find_column(database, table, reading.path)
-        _check_scale(column, _numbers_of(database, table, column), reading)
-        reading.warnings += _symbol_warnings(table)
-        reading.warnings += _order_warnings(database, table)
-        reading.recognised += [
-            *table.recognised,
-            f"a sentiment a row, from the column {column.name}",
-        ]
-        _write(database, table, column, reading, writer)
-        return reading
-    except TapeError as error:
-        raise type(error)(f"{table.title}: {error}") from None
+    if not table.head:
+        raise TapeError(no_rows(table))
+    column = _find_column(database, table, reading.path)
+    _check_scale(column, _numbers_of(database, table, column), reading)
+    reading.warnings += _symbol_warnings(table)
+    reading.warnings += _order_warnings(database, table)
+    reading.recognised += [*table.recognised, f"a sentiment a row, from the column {column.name}"]
+    _write(database, table, column, reading, writer)
+    return reading
 
 
 class _SentimentColumn(NamedTuple):
@@ -113,9 +81,6 @@ def _find_column(database: SealedDatabase, table: Table, path: str) -> _Sentimen
     shown = quoted(column.name)
     worded = [n for n in range(len(table.columns)) if _has_words(table, n)]
     label = _query_of_words(table, worded[0], path) if worded else ""
-    if column.kind.is_number:
-        cell = f"TRY_CAST(CAST({column.sql} AS VARCHAR) AS {_UNITS})"
-        return _SentimentColumn(number, shown, cell, name, label)
     if number in worded:
         raise TapeError(f"{shown} has words. {_query_of_words(table, number, path)}")
     form = number_form_of_all(database, table, [number])
@@ -130,11 +95,8 @@ def _find_column(database: SealedDatabase, table: Table, path: str) -> _Sentimen
 def _sentiment_column(table: Table) -> int:
     names = [plain_name(column.names[-1]) for column in table.columns]
     for wanted in SENTIMENT_NAMES:
-        found = [number for number, name in enumerate(names) if name == wanted]
-        if len(found) > 1:
-            raise TapeError(f"has {len(found)} columns named {wanted}: rename those not meant")
-        if found:
-            return found[0]
+        if found := columns_called(names, wanted):
+            return only(table, found, wanted)
     if len(names) == 1:
         return 0
     raise TapeError(
@@ -162,7 +124,7 @@ def _query_of_words(table: Table, number: int, path: str) -> str:
     return _query(f"CASE lower(trim({_query_name(table, number)})) {cases} END", path)
 
 
-class _Numbers(NamedTuple):
+class _Scale(NamedTuple):
     """What the numbers of a column look like."""
 
     total: int
@@ -171,22 +133,20 @@ class _Numbers(NamedTuple):
     fractions: int
     """How many are not whole."""
     outside: int
-    """How many are not 0 to HIGHEST."""
+    """How many are not 0 to HIGHEST_SENTIMENT."""
 
 
-def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Numbers:
-    cells = (
-        f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false)"
-    )
+def _numbers_of(database: SealedDatabase, table: Table, column: _SentimentColumn) -> _Scale:
+    cells = f"SELECT {column.cell} AS v FROM {table.sql} WHERE NOT {table.misfit.sql}"
     (row,) = database.rows(
         "SELECT count(v), coalesce(min(v), 0), coalesce(max(v), 0), count_if(v <> trunc(v)), "
-        f"count_if(v < 0 OR v > {HIGHEST}) FROM ({cells})"
+        f"count_if(v < 0 OR v > {HIGHEST_SENTIMENT}) FROM ({cells})"
     )
-    return _Numbers(*row)
+    return _Scale(*row)
 
 
-def _check_scale(column: _SentimentColumn, numbers: _Numbers, reading: SentimentReading) -> None:
-    """Raise TapeError, with the query that maps them, if the numbers are not 0 to HIGHEST."""
+def _check_scale(column: _SentimentColumn, numbers: _Scale, reading: Reading) -> None:
+    """Raise TapeError, with the query that maps them, if the scale is not 0 to 100."""
     few = MAX_ODD_SHARE * numbers.total
     is_small = numbers.high <= 10 and numbers.fractions > few
     is_unit = 0 < numbers.high <= 1 and numbers.low >= -1
@@ -204,12 +164,12 @@ def _check_scale(column: _SentimentColumn, numbers: _Numbers, reading: Sentiment
     for scale, lowest, highest, formula in _SCALES:
         if lowest <= numbers.low and numbers.high <= highest and (lowest < 0) == (numbers.low < 0):
             raise TapeError(
-                f"{says}: a scale of {scale}, and not 0 to {HIGHEST}. "
+                f"{says}: a scale of {scale}, and not 0 to {HIGHEST_SENTIMENT}. "
                 f"{_query(f'round({formula.format(value)})', reading.path)}"
             )
     if numbers.outside > few:
         raise TapeError(
-            f"{says}, and not 0 to {HIGHEST}. "
+            f"{says}, and not 0 to {HIGHEST_SENTIMENT}. "
             f"{_query(f'round(100 * {value} / {high})', reading.path)} if 0 is the lowest"
         )
     raise TapeError(
@@ -242,7 +202,6 @@ def _order_warnings(database: SealedDatabase, table: Table) -> list[str]:
     for (times,) in database.stream(
         f"SELECT {time_sql(table, time)} AS v0 FROM {table.sql}", table.rows
     ):
-        assert isinstance(times, Numbers)
         moments = np.concatenate(([last], times.values[times.present]))
         backward += int(np.count_nonzero(moments[1:] < moments[:-1]))
         last = moments[-1]
@@ -257,39 +216,35 @@ def _write(
     database: SealedDatabase,
     table: Table,
     column: _SentimentColumn,
-    reading: SentimentReading,
+    reading: Reading,
     writer: PreparedWriter,
 ) -> None:
     """Write the sentiments of all rows, and count those that have none."""
-    name, cut_cells = column.name, table.last_row_cells
-    is_cut = cut_cells is not None and column.number >= cut_cells - 1
+    name, is_cut = column.name, table.is_cut([column.number])
     sql = (
         f"SELECT coalesce(TRY_CAST(v AS INTEGER), -1), CAST(coalesce(v <> trunc(v), false) AS "
-        f"UTINYINT), CAST(coalesce({table.misfit_sql}, false) AS UTINYINT) "
+        f"UTINYINT), CAST({table.misfit.sql} AS UTINYINT) "
         f"FROM (SELECT *, {column.cell} AS v FROM {table.sql})"
     )
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
     first = reading.rows
     for values, fractions, misfits in database.stream(sql, total):
-        assert isinstance(values, Numbers)
-        assert isinstance(fractions, Numbers)
-        assert isinstance(misfits, Numbers)
         row = reading.rows - first
         reading.rows += len(values.values)
-        inside = (values.values >= 0) & (values.values <= HIGHEST)
+        inside = (values.values >= 0) & (values.values <= HIGHEST_SENTIMENT)
         misfit, fraction = misfits.values != 0, fractions.values != 0
         last = np.zeros(len(inside), dtype=np.bool_)
         last[-1] = is_cut and row + len(inside) == total
         reasons = (
             (CUT, last),
-            (table.misfit, misfit & ~last),
+            (table.misfit.reason, misfit & ~last),
             (f"{name} is not whole", fraction & ~misfit & ~last),
-            (f"no {name} from 0 to {HIGHEST}", ~inside & ~fraction & ~misfit & ~last),
+            (f"no {name} from 0 to {HIGHEST_SENTIMENT}", ~inside & ~fraction & ~misfit & ~last),
         )
         good = inside.copy()
         for reason, where in reasons:
             good &= ~where
-            reading.skips.add(reason, np.flatnonzero(where) + row, table, reading.path)
+            reading.skip(reason, np.flatnonzero(where) + row, table)
         writer.add_sentiments(values.values[good].astype(np.uint8))
         if writer.length > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} sentiments: play it in parts")

@@ -7,27 +7,26 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob, has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from lib.tape_files.dialect import DELIMITERS, Dialect, find_dialect
+from lib.tape_files.dialect import DELIMITERS, Dialect, csv_options, find_dialect
 from lib.tape_files.file_kind import FileKind, file_kind
 from lib.tape_files.listing import listed, plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
-from lib.tape_files.sealed import SealedDatabase, StatementError, quoted_name, quoted_text
-from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
-from lib.tapes.source_files import files_in_query
+from lib.tape_files.sealed import SealedDatabase, StatementError
+from lib.tape_files.sql import quoted_name, quoted_text
+from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Misfit, Table, TextRows, kind_of
+from lib.tapes.source_files import MAX_SOURCE_FILES, files_in_query
 from lib.tapes.tape import TapeError
 
 MAX_TAPE_ROWS: Final = 250_000_000
 """The most rows of a query, and the most ticks of a tape: 3 GB on disk."""
-MAX_FILES: Final = 10_000
-"""The most files of a pattern."""
 MAX_LINE_BYTES: Final = 2**20
 """The longest line of a text file."""
 MAX_EXTRA_CELLS: Final = 64
@@ -53,7 +52,7 @@ _QUOTE_THEM: Final = (
 )
 _CLOSED: Final = re.compile('Cannot access file "(.*?)" - file system operations are disabled')
 
-Tick = Callable[[float], None]
+OnShare = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
 
 
@@ -65,20 +64,22 @@ def files_of(path: str) -> list[Path]:
     found = sorted(glob(path, recursive=True))  # noqa: PTH207
     if not found:
         raise TapeError(f"{path}: there is no such file, or no permission to list its directory")
-    if len(found) > MAX_FILES:
+    if len(found) > MAX_SOURCE_FILES:
         raise TapeError(
-            f"{path}: means {len(found):,} files, and at most {MAX_FILES:,} are read: join some "
-            "(those of a recording with python -m lib.tapes record --join)"
+            f"{path}: means {len(found):,} files, and at most {MAX_SOURCE_FILES:,} are read: join "
+            "some (those of a recording with python -m lib.tapes record --join)"
         )
     return [Path(name) for name in found]
 
 
 @contextmanager
-def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
-    """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
+def query_table(
+    query: str, scratch: Path, on_share: OnShare
+) -> Iterator[tuple[SealedDatabase, Table]]:
+    """Run a query, once. Raises TapeError if it fails or is no single SELECT."""
     named = files_in_query(query)
     files = {str(file) for found in named.values() for file in found}
-    with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
+    with SealedDatabase(sorted({*named, *files}), scratch, on_share) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
         try:
@@ -106,7 +107,7 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
 
 @contextmanager
 def file_table(
-    path: Path, scratch: Path, tick: Tick, *, lonely: str = "", is_bad_csv: bool = False
+    path: Path, scratch: Path, on_share: OnShare, *, lonely: str = "", is_bad_csv: bool = False
 ) -> Iterator[tuple[SealedDatabase, Table]]:
     """Open a file. Raises TapeError if it cannot be read as a table.
 
@@ -120,14 +121,13 @@ def file_table(
         source.unlink(missing_ok=True)
         source.symlink_to(path)
     if kind is FileKind.PARQUET:
-        with SealedDatabase([str(source)], scratch, tick) as database:
+        with SealedDatabase([str(source)], scratch, on_share) as database:
             sql = f"read_parquet({quoted_text(str(source))})"
             try:
                 table = _typed(database, str(path), sql, ["Parquet"])
             except StatementError as error:
                 raise TapeError(
-                    f"{path}: is Parquet, and damaged or cut off ({error}): download or write it "
-                    "again"
+                    f"is Parquet, and damaged or cut off ({error}): download or write it again"
                 ) from None
             yield database, table
         return
@@ -136,21 +136,19 @@ def file_table(
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        tick(min(done / (4 * size), 1.0))
+        on_share(min(done / (4 * size), 1.0))
 
     text = plain_text(path, scratch, on_bytes)
     if text.path == path:
         text = text._replace(path=source)
     readable = [str(text.path), str(scratch / REPAIRED)]
-    with SealedDatabase(readable, scratch, tick) as database:
+    with SealedDatabase(readable, scratch, on_share) as database:
         try:
             if kind is FileKind.JSON_LINES:
-                yield database, _json_table(database, path, text)
+                table = _json_table(path, text)
             else:
-                yield (
-                    database,
-                    _csv_table(database, path, text, scratch, lonely, tick if is_bad_csv else None),
-                )
+                table = _csv_table(path, text, scratch, lonely, on_share if is_bad_csv else None)
+            yield database, _with_head(database, table)
         finally:
             if text.path != path:
                 text.path.unlink(missing_ok=True)
@@ -158,11 +156,11 @@ def file_table(
 
 def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]) -> Table:
     columns = tuple(
-        Column((name,), quoted_name(name), *kind_of(sql_type))
+        Column((name,), quoted_name(name), kind_of(sql_type))
         for name, sql_type in database.columns(sql)
     )
     rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]
-    return _with_head(database, Table(title, sql, columns, [], "false", "", "", recognised, rows))
+    return _with_head(database, Table(title, sql, columns, recognised, rows))
 
 
 def _with_head(database: SealedDatabase, table: Table) -> Table:
@@ -173,13 +171,13 @@ def _with_head(database: SealedDatabase, table: Table) -> Table:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def _first_lines(path: Path, title: Path) -> list[str]:
+def _first_lines(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         lines: list[str] = []
         while len(lines) < HEAD_ROWS and (line := file.readline(MAX_LINE_BYTES)):
             if len(line) == MAX_LINE_BYTES:
                 raise TapeError(
-                    f"{title}: line {len(lines) + 1} is longer than {MAX_LINE_BYTES:,} characters, "
+                    f"line {len(lines) + 1} is longer than {MAX_LINE_BYTES:,} characters, "
                     "which is no table"
                 )
             lines.append(line.rstrip("\r\n"))
@@ -192,20 +190,15 @@ def _about_how_many(path: Path, lines: list[str]) -> int:
 
 
 def _csv_table(
-    database: SealedDatabase,
-    path: Path,
-    text: PlainText,
-    scratch: Path,
-    lonely: str,
-    repair_tick: Tick | None,
+    path: Path, text: PlainText, scratch: Path, lonely: str, on_repair: OnShare | None
 ) -> Table:
-    lines = _first_lines(text.path, path)
+    lines = _first_lines(text.path)
     try:
         dialect = find_dialect(lines)
         before = dialect.skip + len(dialect.header)
-    except TapeError as error:
+    except TapeError:
         if not lonely or any(delimiter in line for line in lines for delimiter in DELIMITERS):
-            raise TapeError(f"{path}: {error}") from None
+            raise
         dialect, before = Dialect(",", '"', 0, ((lonely,),), []), 0
     delimiter, width = dialect.delimiter, max(map(len, dialect.header))
     header = [row + ("",) * (width - len(row)) for row in dialect.header]
@@ -213,31 +206,28 @@ def _csv_table(
         Column(tuple(names), f"c{number}", ColumnKind.TEXT)
         for number, names in enumerate(zip(*header, strict=True))
     )
-    place = TextPlace(text.path, before, dialect.quote)
+    place = TextRows(text.path, before, dialect.quote)
     last_row_cells = None if text.ends_with_newline else _cells_of_last_line(text.path, dialect)
-    if repair_tick:
+    if on_repair:
         copy = scratch / REPAIRED
-        repaired(text.path, dialect, before, width, copy, repair_tick)
+        repaired(text.path, dialect, before, width, copy, on_repair)
         text = text._replace(path=copy)
         dialect, before = Dialect(",", '"', 0, (), dialect.notes), 0
     extra = [f"x{number}" for number in range(min(width + 1, MAX_EXTRA_CELLS))]
     empty = [column.sql for column in columns[1:] if not column.name]
-    sql = _read_csv(text.path, dialect, before, [*(column.sql for column in columns), *extra])
-    notes = [", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])]
-    table = Table(
+    names = [*(column.sql for column in columns), *extra]
+    what = ", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])
+    reason = _MORE_CELLS + (_OR_OPEN if on_repair else "")
+    return Table(
         str(path),
-        sql,
+        _read_csv(text.path, dialect.delimiter, dialect.quote, before, names),
         columns,
-        [],
-        _has_text([*empty, *extra]),
-        _MORE_CELLS + (_OR_OPEN if repair_tick else ""),
-        _QUOTE_THEM,
-        notes + dialect.notes,
+        [what, *dialect.notes],
         _about_how_many(text.path, lines),
-        last_row_cells,
-        place,
+        misfit=Misfit(_has_text([*empty, *extra]), reason, _QUOTE_THEM),
+        last_row_cells=last_row_cells,
+        text=place,
     )
-    return _with_head(database, table)
 
 
 def _has_text(cells: list[str]) -> str:
@@ -246,12 +236,12 @@ def _has_text(cells: list[str]) -> str:
     return f"(coalesce({names}) IS NOT NULL AND trim(concat({names})) <> '')"
 
 
-def _read_csv(path: Path, dialect: Dialect, before: int, names: list[str]) -> str:
+def _read_csv(path: Path, delimiter: str, quote: str, before: int, names: Sequence[str]) -> str:
     columns = ", ".join(f"{name}: 'VARCHAR'" for name in names)
-    quote = quoted_text(dialect.quote)
+    quote = quoted_text(quote)
     return (
         f"read_csv({quoted_text(str(path))}, auto_detect = false, header = false, "
-        f"skip = {before}, delim = {quoted_text(dialect.delimiter)}, "
+        f"skip = {before}, delim = {quoted_text(delimiter)}, "
         f"quote = {quote}, escape = {quote}, null_padding = true, columns = {{{columns}}})"
     )
 
@@ -264,18 +254,12 @@ def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
     quote = dialect.quote
     if quote and line.endswith(quote) and line.count(quote) % 2 == 0:
         return None
-    reader = csv.reader(
-        [line],
-        delimiter=dialect.delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-    )
-    return len(next(reader, []))
+    return len(next(csv.reader([line], **csv_options(dialect.delimiter, quote)), []))
 
 
-def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
+def _json_table(path: Path, text: PlainText) -> Table:
     keys: dict[str, None] = {}
-    first = _first_lines(text.path, path)
+    first = _first_lines(text.path)
     for line in first:
         try:
             found = json.loads(line)
@@ -284,28 +268,16 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
         if isinstance(found, dict):
             keys |= dict.fromkeys(islice(found, HEAD_ROWS))
     if not keys:
-        raise TapeError(f"{path}: looks like JSON, and no line of its first ones is an object")
-    lines = (
-        f"(SELECT line, json_valid(line) AS is_valid FROM read_csv({quoted_text(str(text.path))}, "
-        f"auto_detect = false, header = false, delim = {quoted_text(_NO_DELIMITER)}, quote = '', "
-        "escape = '', columns = {line: 'VARCHAR'}) WHERE trim(line) <> '')"
-    )
-    columns = tuple(Column((key,), _json_cell(key), ColumnKind.TEXT) for key in keys)
-    notes = [", ".join([*text.notes, "JSON lines"])]
-    return _with_head(
-        database,
-        Table(
-            str(path),
-            lines,
-            columns,
-            [],
-            "NOT is_valid",
-            "no JSON",
-            "",
-            notes,
-            _about_how_many(text.path, first),
-            text=TextPlace(text.path, 0, ""),
-        ),
+        raise TapeError("looks like JSON, and no line of its first ones is an object")
+    lines = _read_csv(text.path, _NO_DELIMITER, "", 0, ["line"])
+    return Table(
+        str(path),
+        f"(SELECT line, json_valid(line) AS is_valid FROM {lines} WHERE trim(line) <> '')",
+        tuple(Column((key,), _json_cell(key), ColumnKind.TEXT) for key in keys),
+        [", ".join([*text.notes, "JSON lines"])],
+        _about_how_many(text.path, first),
+        misfit=Misfit("NOT is_valid", "no JSON"),
+        text=TextRows(text.path, 0, ""),
     )
 
 

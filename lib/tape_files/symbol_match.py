@@ -21,7 +21,7 @@ def match_symbols(found: Mapping[str, int], symbols: tuple[str, ...]) -> SymbolM
     """Return which of the spellings (with how many rows each) are configured symbols.
 
     Blanks around a name do not count. The exact name comes first; without it, the only spelling
-    that is equal ignoring case. Raises TapeError, without the file's name, if there are two.
+    that is equal ignoring case. Raises TapeError if there are two.
     """
     trimmed: dict[str, list[str]] = {}
     for spelling in found:

@@ -32,7 +32,7 @@ def plan_symbols(
     """Return what is played as what.
 
     `found` is how many rows each symbol of the file has, by its spelling: of the symbol column, or
-    of the columns of a wide table. Raises TapeError, without the file's name.
+    of the columns of a wide table. Raises TapeError.
     """
     if recipe.symbol and recipe.symbol not in recipe.symbols:
         raise TapeError(
@@ -50,7 +50,7 @@ def plan_symbols(
         return SymbolPlan({}, recipe.symbols.index(name), {}, [])
     match = match_symbols(found, recipe.symbols)
     names = {name.strip() for name in found if name.strip()}
-    where = where_symbols_are(table, layout)
+    where = layout.where_symbols_are(table)
     if len(names) == 1 and recipe.symbol:
         return _play_one(found, match.index_of, where, recipe)
     warnings = []
@@ -87,10 +87,3 @@ def _is_named_symbol(table: Table, layout: Layout) -> bool:
     return (
         layout.symbol is not None and plain_name(table.columns[layout.symbol].name) in SYMBOL_NAMES
     )
-
-
-def where_symbols_are(table: Table, layout: Layout) -> str:
-    """Return what a message calls the place of the symbols."""
-    if layout.symbol is None:
-        return "the header"
-    return f"the column {quoted(table.columns[layout.symbol].name)}"

@@ -1,4 +1,4 @@
-"""What a tape has, counted while it is read: by symbol, by reason of a skip, and what is odd.
+"""The ticks of a tape, counted while it is read: by symbol, and what is odd.
 
 Pure: arrays in, counts out. Memory does not depend on the number of ticks.
 """
@@ -11,13 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.prices import PRICE_SCALE
-from lib.tape_files.price_reading import TOO_LARGE, Prices
+from lib.tape_files.arrow_stream import Numbers
 
-_FIRST_DAY, _LAST_DAY = 19_000_101, 21_001_231
-"""What a number is if it is a date as YYYYMMDD."""
-_FIRST_SECOND, _LAST_SECOND = 1_000_000_000, 2_100_000_000
-"""What a number is if it is a time in seconds since 1970, from 2001 to 2036."""
 _TAIL: Final = 4096
 """How many of the last ticks of a part usually have all of its symbols."""
 _NO_TIME: Final = np.iinfo(np.int64).min
@@ -61,14 +56,13 @@ class TickTally:
         symbols: NDArray[np.int32],
         units: NDArray[np.int64],
         rest: NDArray[np.float64],
-        times: NDArray[np.int64] | None,
-        has_time: NDArray[np.bool_] | None,
+        times: Numbers | None,
     ) -> None:
         """Count ticks in the order of playing; `times` is None where there is no time column."""
         if not len(units):
             return
         self.count += len(units)
-        self._add_prices(symbols, units)
+        self.add_prices(symbols, units)
         self.runs += int(np.count_nonzero(symbols[1:] != symbols[:-1]))
         self.runs += int(symbols[0] != self._last_symbol)
         self._last_symbol = int(symbols[-1])
@@ -78,21 +72,19 @@ class TickTally:
             exact = units[rounded] + rest[rounded]
             share = np.abs(rest[rounded]) / exact
             self.largest_rounding = max(self.largest_rounding, float(share.max()))
-        if times is not None and has_time is not None:
+        if times is not None:
+            has_time, moments = times
             self.untimed += int(np.count_nonzero(~has_time))
             if not has_time.all():
-                symbols, times = symbols[has_time], times[has_time]
-            self._add_times(symbols, times)
+                symbols, moments = symbols[has_time], moments[has_time]
+            self._add_times(symbols, moments)
 
     def restart(self) -> None:
         """Forget which prices are first and last: the ticks are added again in another order."""
         self.counts[:] = 0
 
-    def add_again(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
-        """Find the first and last prices of ticks that are all counted but for that."""
-        self._add_prices(symbols, units)
-
-    def _add_prices(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+    def add_prices(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+        """Count ticks of which all else is counted: which prices are first and last."""
         found = np.bincount(symbols, minlength=self.symbols)
         if ((self.counts == 0) & (found > 0)).any():
             seen, at = np.unique(symbols, return_index=True)
@@ -135,50 +127,3 @@ class TickTally:
         found = np.bincount(symbols, minlength=self.symbols)
         self._keep_last(self._last_times, found, symbols, times)
         self._last_time = int(times[-1])
-
-
-@dataclass
-class NumberTally:
-    """All prices of a table, also those of symbols that are not configured: what they look like."""
-
-    numbers: int = 0
-    large: int = 0
-    """How many are above MAX_PRICE."""
-    are_whole: bool = True
-    """Whether all are whole numbers."""
-    are_dates: bool = True
-    """Whether all are dates as YYYYMMDD."""
-    are_times: bool = True
-    """Whether all can be times in seconds since 1970."""
-    largest: int = 0
-    """The largest of those that can be played, in units."""
-
-    def add(self, prices: Prices) -> None:
-        """Count the prices of some rows."""
-        large = int(np.count_nonzero(prices.units == TOO_LARGE))
-        units = prices.units
-        if len(units) and units.min() < 0:
-            units = units[units >= 0]
-        self.large += large
-        self.numbers += large + len(units)
-        if large:
-            self.are_whole &= prices.large_are_whole
-            self.are_dates = self.are_times = False
-        if not len(units):
-            return
-        self.largest = max(self.largest, int(units.max()))
-        if self.are_whole:
-            self.are_whole = not (units % PRICE_SCALE).any()
-        self.are_dates = self.are_dates and self.are_whole and _are_dates(units // PRICE_SCALE)
-        self.are_times = self.are_times and self.are_whole and _are_times(units // PRICE_SCALE)
-
-
-def _are_dates(numbers: NDArray[np.int64]) -> bool:
-    months, days = numbers // 100 % 100, numbers % 100
-    valid = (numbers >= _FIRST_DAY) & (numbers <= _LAST_DAY)
-    valid &= (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
-    return bool(valid.all())
-
-
-def _are_times(numbers: NDArray[np.int64]) -> bool:
-    return bool(numbers.min() >= _FIRST_SECOND and numbers.max() <= _LAST_SECOND)

@@ -36,18 +36,19 @@ def find_time(table: Table) -> tuple[TimeColumns | None, str]:
             continue
         clock = _clock_beside(table, number)
         if clock is not None:
-            joined = [
-                f"{row[number]} {row[clock]}" for row in table.head if row[number] and row[clock]
-            ]
-            if found := find_time_format(joined):
+            both = ((row[number], row[clock]) for row in table.head)
+            samples = [f"{date} {time}" if date and time else "" for date, time in both]
+            if found := find_time_format(samples):
                 return TimeColumns((number, clock), found), ""
-            unclear = unclear or _unclear(table.columns[clock].name, joined)
-        elif column.kind is ColumnKind.TIME:
+            unclear = unclear or _unclear(table.columns[clock].name, samples)
+            continue
+        if column.kind is ColumnKind.TIME:
             return TimeColumns((number,), None), ""
-        elif _holds_times(cells) and (found := find_time_format(cells)):
+        samples = [row[number] or "" for row in table.head]
+        if _holds_times(cells) and (found := find_time_format(samples)):
             return TimeColumns((number,), found), ""
-        elif plain_name(column.names[-1]) in TIME_NAMES and cells:
-            unclear = unclear or _unclear(column.name, cells)
+        if plain_name(column.names[-1]) in TIME_NAMES and cells:
+            unclear = unclear or _unclear(column.name, samples)
     return None, unclear
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from lib.tape_files.number_format import is_missing
+from lib.tape_files.table import HEAD_ROWS
 
-MAX_TIME_SAMPLES: Final = 1000
-"""How many cells decide: better from all over a file than its first ones, which are of one day."""
 MIN_UNDERSTOOD_SHARE: Final = 0.9
 """The smallest share of the samples that must be times in one format."""
 MAX_NS: Final = 2**63 - 1
@@ -43,17 +42,13 @@ class TimeFormat(NamedTuple):
 
 
 def find_time_format(samples: Sequence[str]) -> TimeFormat | None:
-    """Return the format of a column, from cells in the order of the file; None if there is none.
+    """Return the format of a column, from its first cells; None if there is none.
 
-    Fewer than MAX_TIME_SAMPLES samples are all cells of the column. Where a day and a month can be
-    either (01/02/2024), that is right in which the times run in one direction. If both do, and not
-    in the same order, or neither, there is no format, and `time_ambiguity` says so.
+    Those that are missing count: fewer than HEAD_ROWS are all cells of the column. Where a day and
+    a month can be either (01/02/2024), that is right in which the times run in one direction. If
+    both do, and not in the same order, or neither, there is no format: see `time_ambiguity`.
     """
-    cells = _values(samples)
-    finders: tuple[Callable[[list[str]], TimeFormat | None], ...]
-    finders = (_epoch, _iso, _written, _clock_alone, _with_zone)
-    found = (finder(cells) for finder in finders)
-    return next((time_format for time_format in found if time_format), None)
+    return _format_of(_values(samples), len(samples) < HEAD_ROWS)
 
 
 def is_time_like(cell: str) -> bool:
@@ -77,8 +72,19 @@ def time_ambiguity(samples: Sequence[str]) -> str:
 
 def _values(samples: Sequence[str]) -> list[str]:
     """Return the cells that hold something; a date and a clock can both be missing."""
-    cells = [cell.strip() for cell in samples[:MAX_TIME_SAMPLES]]
+    cells = [cell.strip() for cell in samples]
     return [cell for cell in cells if not all(map(is_missing, cell.split(" ")))]
+
+
+def _format_of(cells: list[str], are_all: bool) -> TimeFormat | None:
+    """Return the format of the cells that hold something; `are_all` if no others follow them."""
+    return (
+        _epoch(cells)
+        or _iso(cells)
+        or _written(cells, are_all)
+        or _clock_alone(cells, are_all)
+        or _with_zone(cells, are_all)
+    )
 
 
 # --- since 1970 -----------------------------------------------------------------------------------
@@ -226,14 +232,14 @@ class _Reading(NamedTuple):
 _DAY_FIRST, _MONTH_FIRST, _YEAR_FIRST = _Reading("dmy"), _Reading("mdy"), _Reading("ymd")
 
 
-def _written(cells: list[str]) -> TimeFormat | None:
+def _written(cells: list[str], are_all: bool) -> TimeFormat | None:
     matches = _parts(cells)
     if not _are_enough(len(matches), cells):
         return None
     readings = _readings(matches)
     if not readings and any(match["first"] for match in matches):
         return None
-    if len(readings) > 1 and not (len(cells) < MAX_TIME_SAMPLES and _are_alike(readings, matches)):
+    if len(readings) > 1 and not (are_all and _are_alike(readings, matches)):
         return None
     reading = readings[0] if readings else _DAY_FIRST
     formats = Counter(
@@ -264,12 +270,12 @@ def _written(cells: list[str]) -> TimeFormat | None:
     return TimeFormat(name, sql, is_order_only=len(readings) > 1)
 
 
-def _clock_alone(cells: list[str]) -> TimeFormat | None:
+def _clock_alone(cells: list[str], are_all: bool) -> TimeFormat | None:
     """Return the format of clock times that run in one direction, all of one day therefore."""
-    if len(cells) >= MAX_TIME_SAMPLES or not all(":" in cell[:3] for cell in cells):
+    if not are_all or not all(":" in cell[:3] for cell in cells):
         return None
     dated = [f"{_ANY_DAY} {cell}" for cell in cells]
-    found = _iso(dated) or _written(dated)
+    found = _iso(dated) or _written(dated, are_all)
     matches = _parts(dated)
     if not found or not _is_straight([(date.min, _clock_seconds(match)) for match in matches]):
         return None
@@ -280,11 +286,11 @@ _ZONE: Final = re.compile(r"(?: ?\[| )(?!(?i:am|pm)$)[A-Za-z_]+(?:/[A-Za-z_]+)*\
 """The name of a time zone: ` EST`, ` US/Eastern`, `[America/New_York]`."""
 
 
-def _with_zone(cells: list[str]) -> TimeFormat | None:
+def _with_zone(cells: list[str], are_all: bool) -> TimeFormat | None:
     """Return the format of times that all end in the same name of a zone; it is not looked up."""
     zones = {match[0] if (match := _ZONE.search(cell)) else "" for cell in cells}
     zone = zones.pop() if len(zones) == 1 else ""
-    found = find_time_format([cell.removesuffix(zone) for cell in cells]) if zone else None
+    found = _format_of([cell.removesuffix(zone) for cell in cells], are_all) if zone else None
     if not found:
         return None
     bare = f"CASE WHEN suffix({COLUMN}, '{zone}') THEN left({COLUMN}, -{len(zone)}) END"

@@ -51,13 +51,13 @@ class TimedTicks:
         self.length = length
 
     def sorted(
-        self, tick: Callable[[float], None]
+        self, on_share: Callable[[float], None]
     ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
         """Yield symbols and prices by time; ticks of one time stay in the order of the file.
 
-        `tick` is called with the share done, and may raise to stop. The ticks are used up.
+        `on_share` is called with the share done, and may raise to stop. The ticks are used up.
         """
-        parts = self._distribute(tick)
+        parts = self._distribute(on_share)
         done = 0
         for number, part in enumerate(parts):
             is_one_time = number % 2 == 1
@@ -65,14 +65,14 @@ class TimedTicks:
                 while block := file.read(CHUNK_TICKS * _RECORD.itemsize if is_one_time else -1):
                     records = np.frombuffer(block, dtype=_RECORD)
                     if not is_one_time:
-                        tick(0.5 + done / (2 * self.length))
+                        on_share(0.5 + done / (2 * self.length))
                         records = records[np.argsort(records["time"], kind="stable")]
                     yield records["symbol"].copy(), records["price"].copy()
                     done += len(records)
-                    tick(0.5 + done / (2 * self.length))
+                    on_share(0.5 + done / (2 * self.length))
             part.unlink()
 
-    def _distribute(self, tick: Callable[[float], None]) -> list[Path]:
+    def _distribute(self, on_share: Callable[[float], None]) -> list[Path]:
         """Write the ticks to files of about BUCKET_TICKS, whose times follow each other.
 
         Those of odd numbers have ticks of one time only, of which there may be any number.
@@ -94,7 +94,7 @@ class TimedTicks:
                 for file, first, end in zip(files, [0, *ends], ends, strict=False):
                     file.write(records[order[first:end]].tobytes())
                 done += len(records)
-                tick(done / (2 * self.length))
+                on_share(done / (2 * self.length))
         self._path.unlink()
         return paths
 

@@ -209,7 +209,7 @@ def test_nothing_to_read_is_refused(text):
 
 def test_what_decides_is_bounded():
     lines = ["Date,Close", *["2024-01-02,1.5"] * 3000]
-    lines[module.MAX_SAMPLE_LINES :] = ["no;longer;read"] * 2000
+    lines[module.HEAD_ROWS :] = ["no;longer;read"] * 2000
     assert find_dialect(lines).delimiter == ","
     wide = ["time," + ",".join(f"S{n}" for n in range(50_000))]
     wide += ["2024-01-02," + ",".join(["1.5"] * 50_000)] * 1000

@@ -24,7 +24,6 @@ def refusal(path):
     with pytest.raises(TapeError) as caught:
         file_kind(path)
     text = str(caught.value)
-    assert text.startswith(f"{path}: ")
     assert "\n" not in text
     return text
 
@@ -76,7 +75,7 @@ def test_a_packed_file_is_known_by_what_is_in_it(tmp_path, content, pack):
     path.write_bytes(pack(content))
     text = refusal(path)
     assert STRANGE[content] in text
-    assert " holds " in text
+    assert text.startswith("holds ")
 
 
 def test_archives_and_databases_are_named(tmp_path):

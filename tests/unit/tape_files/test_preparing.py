@@ -320,6 +320,18 @@ def test_one_day_of_times_in_american_order_is_in_order_but_not_among_other_file
     assert_refused(tmp_path, "of other files", path=tmp_path / "*.csv", time_order="sort")
 
 
+@pytest.mark.parametrize(("first", "later"), [("999", "1.002"), ("1.002", "999")])
+def test_what_a_point_means_is_found_from_all_rows(first, later, tmp_path):
+    path = write(tmp_path, "price\n" + f"{first}\n" * 1000 + f"{later}\n" * 20)
+    assert_refused(tmp_path, "can be 1234 or 1.234", path=path)
+
+
+def test_a_missing_time_does_not_make_the_first_rows_the_whole_file(tmp_path):
+    day = "01/02/2024,1\n" * 999
+    path = write(tmp_path, f"time,price\n,1\n{day}03/01/2024,2\n")  # 3 January, or 1 March?
+    assert_refused(tmp_path, "can be day, month, year or month", path=path, time_order="sort")
+
+
 def test_several_files_play_by_name_and_sort_together(tmp_path):
     write(tmp_path, "date,price\n2024-01-02,2\n", "b2.csv")
     write(tmp_path, gzip.compress(b"date;price\n2024-01-03;3,5\n"), "b1.csv")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Numbers
 from lib.tape_files.price_reading import (
-    NO_NUMBER,
+    NO_VALUE,
     NOT_POSITIVE,
     TOO_LARGE,
     TOO_SMALL,
-    Prices,
+    RowPrices,
     middle_of,
     units_of_floats,
 )
@@ -31,7 +31,7 @@ def exact(value):
     """Return the units of a number as numpy prints it, or why it is no price."""
     price = Decimal(str(value)) * PRICE_SCALE
     if not price.is_finite():
-        return NO_NUMBER
+        return NO_VALUE
     if price <= 0:
         return NOT_POSITIVE
     if price > MAX_PRICE:
@@ -61,7 +61,7 @@ def test_doubles_near_the_middle_of_two_units_are_rounded_as_their_decimals(valu
 
 @given(st.integers(1, MAX_PRICE), st.integers(1, MAX_PRICE))
 def test_the_middle_is_rounded_half_to_even(bid, ask):
-    sides = [Prices(np.array([side]), np.zeros(1), None, True) for side in (bid, ask)]
+    sides = [RowPrices(np.array([side]), np.zeros(1), True) for side in (bid, ask)]
     middle = middle_of(*sides)
     expected = int((Decimal(bid + ask) / 2).to_integral_value(ROUND_HALF_EVEN))
     assert middle.units.tolist() == [expected]

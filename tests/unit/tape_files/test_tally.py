@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib.tape_files.arrow_stream import Numbers
 from lib.tape_files.tally import TickTally
 
 SYMBOLS = 3
@@ -22,8 +23,7 @@ def counted(parts):
             symbols.astype(np.int32),
             units.astype(np.int64),
             np.zeros(len(units)),
-            times.astype(np.int64),
-            np.ones(len(units), dtype=np.bool_),
+            Numbers(np.ones(len(units), dtype=np.bool_), times.astype(np.int64)),
         )
     return tally
 

@@ -197,6 +197,7 @@ def test_clocks_that_run_in_one_direction_are_of_one_day(read, cells, seconds):
     assert (time_format.name, time_format.is_order_only) == ("a clock", True)
     assert [value % (86400 * 10**9) / 10**9 for value in read(cells)] == list(seconds)
     assert find_time_format(cells[:1] * 1000) is None  # the next ones may be of another day
+    assert find_time_format(["", *cells[:1] * 999]) is None  # and so if one is missing
 
 
 def test_each_cell_may_have_its_own_precision(read):

@@ -1,4 +1,4 @@
-"""The findings of a tape of ticks: what it has, and one warning for each thing that is odd."""
+"""The findings of a tape: what it has, and one warning for each thing that is odd."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lib.prices import decimal_text
 from lib.tape_files.listing import counted, listed, percent, plural
+from lib.tape_files.reading import Reading, TickReading
+from lib.tape_files.sentiment_reading import HIGHEST_SENTIMENT
 from lib.tape_files.tally import TickTally
-from lib.tape_files.tick_reading import TickReading
 from lib.tapes.findings import Findings, SymbolFindings
 from lib.tapes.tape import TapeError
 
@@ -17,7 +18,7 @@ def tick_findings(reading: TickReading, title: str) -> Findings:
     """Return the findings. Raises TapeError if there is no tick; `title` names the source."""
     tally, symbols = reading.tally, reading.recipe.symbols
     noun = "cell" if reading.is_wide else "row"
-    skips = reading.skips.warnings(reading.rows, noun)
+    skips = reading.skip_warnings(noun)
     if not tally.count:
         if len(reading.unplayed) == 1:
             raise TapeError(reading.unplayed[0])
@@ -54,8 +55,22 @@ def tick_findings(reading: TickReading, title: str) -> Findings:
     return Findings(
         recognised=list(dict.fromkeys(reading.recognised)),
         symbols=found,
-        skipped=reading.skips.total,
+        skipped=sum(reading.skipped.values()),
         other_symbols=reading.other_symbols,
+        warnings=warnings,
+    )
+
+
+def sentiment_findings(reading: Reading, title: str, length: int) -> Findings:
+    """Return the findings of `length` sentiments. Raises TapeError if there is none."""
+    warnings = [*dict.fromkeys(reading.warnings), *reading.skip_warnings("row")]
+    if not length:
+        raise TapeError(
+            "; ".join([f"{title}: has no sentiment from 0 to {HIGHEST_SENTIMENT}", *warnings])
+        )
+    return Findings(
+        recognised=list(dict.fromkeys(reading.recognised)),
+        skipped=sum(reading.skipped.values()),
         warnings=warnings,
     )
 

@@ -29,6 +29,8 @@ INTERRUPT_S: Final = 0.02
 """How often a statement that is to end is interrupted."""
 
 _BAD_ROW: Final = "CSV Error on Line"
+_FOLLOWS: Final = ("LINE ", "Possible solutions:")
+"""How the picture of the place begins, and the advice to set what cannot be set here."""
 
 _Result = TypeVar("_Result")
 
@@ -149,7 +151,7 @@ def quoted_name(name: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return DuckDB's message on one line: what is wrong, without its picture of the place."""
+    """Return DuckDB's message on one line: what is wrong, without what follows (_FOLLOWS)."""
     lines = [line.strip() for line in message.splitlines()]
-    picture = next((n for n, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
-    return " ".join(line for line in lines[:picture] if line)
+    end = next((n for n, line in enumerate(lines) if line.startswith(_FOLLOWS)), len(lines))
+    return " ".join(line for line in lines[:end] if line)

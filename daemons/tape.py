@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from lib.clock import SECOND_NS
+from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.file_lock import LockHeldError
 from lib.process.log_events import (
@@ -46,6 +47,8 @@ LOCK_LOOK_S: Final = 0.05
 """How often to look whether another process still prepares a tape."""
 END_S: Final = 0.2
 """How long the work may take to notice that it is to end; then it is cut off."""
+EXIT_S: Final = 1.0
+"""How long the process may take to write its log after that."""
 
 
 class _StoppedError(Exception):
@@ -110,6 +113,11 @@ class TapePreparer:
         if self._worker.is_alive():
             # A thread inside a library outlives no interpreter: it would crash at the end of it.
             atexit.register(os._exit, 0)
+            # Before `atexit`, the interpreter waits for the database's own thread, which may be in
+            # a function that cannot be interrupted.
+            timer = threading.Timer(EXIT_S, os._exit, (0,))
+            timer.daemon = True
+            timer.start()
 
     def next_deadline_ns(self) -> int:
         """When to look at the work."""
@@ -143,6 +151,9 @@ class TapePreparer:
                     self._results.append(_Result(recipe, made, time.monotonic() - begun_s))
         except _StoppedError:
             pass
+        except OSError as error:  # the store: a disk that is full, another user's directory
+            where, reason = error.filename or self._store.directory, error.strerror or error
+            self._error = CannotStartError(f"cannot write prepared tapes: {where}: {reason}")
         except Exception as error:
             self._error = error
 

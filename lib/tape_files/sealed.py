@@ -31,6 +31,8 @@ INTERRUPT_S: Final = 0.02
 """How often a statement that is to end is interrupted."""
 
 _BAD_ROW: Final = "CSV Error on Line"
+_FOLLOWS: Final = ("LINE ", "Candidate functions:", "Possible solutions:")
+"""How the picture of the place begins, a list, and the advice to set what cannot be set here."""
 
 _Result = TypeVar("_Result")
 
@@ -143,5 +145,5 @@ class SealedDatabase:
 def one_line(message: str) -> str:
     """Return what is wrong in one line, without DuckDB's picture of the place and its lists."""
     lines = map(str.strip, message.splitlines())
-    said = takewhile(lambda line: not line.startswith(("LINE ", "Candidate functions:")), lines)
+    said = takewhile(lambda line: not line.startswith(_FOLLOWS), lines)
     return " ".join(filter(None, said))

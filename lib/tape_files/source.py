@@ -136,7 +136,7 @@ def file_table(
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        on_share(min(done / (4 * size), 1.0))
+        on_share(min(done / max(4 * size, 1), 1.0))
 
     text = plain_text(path, scratch, on_bytes)
     if text.path == path:

@@ -190,7 +190,11 @@ def _look(arguments: argparse.Namespace, recipe: Recipe) -> int:
 
 def _looked_lines(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Prepare it in a temporary directory; return what to print. Raises TapeError."""
-    with tempfile.TemporaryDirectory(prefix="tw-tape-") as name:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="tw-tape-")
+    except OSError as error:  # a full disk
+        raise TapeError(f"cannot make a temporary directory: {error.strerror}") from None
+    with temporary as name:
         directory = Path(name)
         progress = _ProgressDisplay()
         try:
@@ -270,10 +274,7 @@ def _record(command_line: list[str]) -> int:
     file: Path = arguments.file
     try:
         if arguments.join:
-            for one in (news_file(file), file):
-                if parts_directory(one).is_dir():
-                    print(f"{join_parts(one):,} rows in {one}")
-            return 0
+            return _join(file)
         if arguments.var_dir is not None:
             os.environ["TRADING_VAR_DIR"] = str(arguments.var_dir.absolute())
         return _run_recording(load_settings(arguments.config), file, arguments.minutes)
@@ -318,6 +319,20 @@ def _recording_file(text: str) -> Path:
     if not text.endswith(".parquet"):
         raise argparse.ArgumentTypeError(f"must end in .parquet, got {text!r}")
     return output_file(text)
+
+
+def _join(file: Path) -> int:
+    """Make whole files of a recording that was cut off; return the exit code. Raises TapeError."""
+    cut_off = [one for one in (news_file(file), file) if parts_directory(one).is_dir()]
+    if not cut_off:
+        raise TapeError(
+            f"nothing to join: {parts_directory(file)} is not there, and is where a recording of "
+            f"{file.name} that was cut off would be"
+        )
+    rows = {one: join_parts(one) for one in cut_off}
+    for one, count in rows.items():
+        print(f"{count:,} rows in {one}" if count else f"no part was written: no {one}")
+    return 0 if any(rows.values()) else EXIT_NOTHING
 
 
 def _run_recording(settings: Settings, file: Path, minutes: float) -> int:

@@ -4,6 +4,9 @@ A prepared tape is a directory: `about.json`, and `prices.i64` with `symbols.i32
 `sentiments.u8`.
 It is made under another name and then renamed, so a directory of this kind is always whole, and it
 never changes. To map one takes the same time whatever its size.
+To cut a file that is mapped kills its reader (SIGBUS). Only its own user can, and none of our
+programs does: they remove files, which a mapping outlives. A gateway that is killed so finds the
+damage at its next start, and has the tape prepared anew.
 """
 
 from __future__ import annotations

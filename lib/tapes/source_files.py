@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from glob import has_magic
+from glob import has_magic, iglob
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,8 @@ MAX_SOURCE_FILES: Final = 10_000
 _QUOTED: Final = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
 """A string or a name in SQL: DuckDB reads a file that either of them names. Its quotation mark is
 doubled inside."""
+_OF_ALL_FILES: Final = re.compile(r"[*?/]*")
+"""A text that a query hardly means as a pattern: `'*'` is rather a value, or a part of one."""
 
 
 def files_in_query(query: str) -> dict[str, list[Path]]:
@@ -27,7 +29,8 @@ def files_in_query(query: str) -> dict[str, list[Path]]:
     A relative name is relative to the project's root, where the roles run.
     """
     quoted = {text[1:-1].replace(2 * text[0], text[0]) for text in _QUOTED.findall(query)}
-    return {name: files for name in sorted(quoted) if name and (files := _named_files(name))}
+    names = sorted(name for name in quoted if not _OF_ALL_FILES.fullmatch(name))
+    return {name: files for name in names if (files := _named_files(name))}
 
 
 def _source_files(recipe: Recipe) -> list[Path]:
@@ -45,8 +48,13 @@ def _named_files(name: str) -> list[Path]:
             return [path]
         if not has_magic(name) or os.path.lexists(path):
             return []
-        found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        return sorted(islice(filter(Path.is_file, found), MAX_SOURCE_FILES))
+        # Unlike Path.glob it follows links to directories, as the reading does.
+        names = iglob(  # noqa: PTH207
+            name, root_dir=PROJECT_ROOT, recursive=True, include_hidden=True
+        )
+        found = (PROJECT_ROOT / one for one in names)
+        # Path.is_file raises for a file in a directory without permission.
+        return sorted(islice(filter(os.path.isfile, found), MAX_SOURCE_FILES))
     except (OSError, ValueError):  # no name of a file: too long, or with a NUL
         return []
 

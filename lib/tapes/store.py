@@ -75,7 +75,7 @@ class TapeStore:
     """The prepared tapes of one var directory."""
 
     def __init__(self, var_dir: Path) -> None:
-        self._directory = var_dir / "tapes"
+        self.directory: Final = var_dir / "tapes"
         self._is_preparing = False
         self._is_discarded = False
 
@@ -105,7 +105,7 @@ class TapeStore:
         """
         if not name.endswith(_suffix(recipe)) or "/" in name:
             return None
-        directory = self._directory / name
+        directory = self.directory / name
         with suppress(TapeError):
             kind = PreparedTape if isinstance(recipe, TickRecipe) else PreparedSentiments
             prepared: Prepared = kind(directory)
@@ -134,9 +134,9 @@ class TapeStore:
         refused. Prepared tapes named in `in_use` are not removed to make room. Raises LockHeldError
         if another process prepares, and OSError if the store cannot be written.
         """
-        make_own_directory(self._directory)
+        make_own_directory(self.directory)
         with self._lock():
-            _remove_hidden(self._directory)
+            _remove_hidden(self.directory)
             before = source_state(recipe)
             made = self._make(recipe, make, run)
             sources = source_state(recipe)
@@ -147,7 +147,7 @@ class TapeStore:
             if name:
                 self._put_in_place(name)
             else:
-                _remove_hidden(self._directory)
+                _remove_hidden(self.directory)
             self._make_room({name, *in_use} - {""})
             outcome = _Outcome(
                 sources=sources,
@@ -166,11 +166,11 @@ class TapeStore:
         """
         self._is_discarded = True
         if self._is_preparing:
-            _remove_hidden(self._directory)
+            _remove_hidden(self.directory)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        fd = lock_file(self._directory / _LOCK, f"{os.getpid()}")
+        fd = lock_file(self.directory / _LOCK, f"{os.getpid()}")
         self._is_preparing = True
         try:
             yield
@@ -179,7 +179,7 @@ class TapeStore:
             os.close(fd)
 
     def _make(self, recipe: Recipe, make: Callable[[Path], About], run: Run) -> About | Refused:
-        directory = self._directory / _PREPARING
+        directory = self.directory / _PREPARING
         try:
             directory.mkdir()
             return make(directory)
@@ -188,20 +188,20 @@ class TapeStore:
         except OSError as error:  # a full disk, say
             if self._is_discarded:
                 raise
-            where = error.filename or self._directory
+            where = error.filename or self.directory
             reason = f"cannot prepare {recipe.path or 'the query'}: {where}: {error.strerror}"
             return Refused(reason=reason, run=run, lasts=False)
 
     def _put_in_place(self, name: str) -> None:
         """Give what was made its name, in the place of an earlier one that is damaged or older."""
-        place = self._directory / name
+        place = self.directory / name
         if place.exists():  # a gateway that has mapped it goes on with what it has mapped
             _remove(place)
-        (self._directory / _PREPARING).replace(place)
+        (self.directory / _PREPARING).replace(place)
 
     def _make_room(self, in_use: set[str]) -> None:
         """Remove the prepared tapes and the outcomes that were used least recently."""
-        entries = sorted(self._directory.iterdir(), key=_used_ns, reverse=True)
+        entries = sorted(self.directory.iterdir(), key=_used_ns, reverse=True)
         tapes = [entry for entry in entries if entry.is_dir()]
         room = max(0, KEPT_TAPES - len(in_use))
         for tape in [one for one in tapes if one.name not in in_use][room:]:
@@ -215,7 +215,7 @@ class TapeStore:
         return None
 
     def _path(self, recipe: Recipe) -> Path:
-        return self._directory / f"{recipe_digest(recipe)}{_OUTCOME}"
+        return self.directory / f"{recipe_digest(recipe)}{_OUTCOME}"
 
 
 def _suffix(recipe: Recipe) -> str:

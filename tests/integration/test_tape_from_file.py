@@ -17,6 +17,7 @@ from lib.errors import EXIT_BAD_INPUT
 from lib.ledger.reader import read_ledger
 from lib.prices import to_float
 from lib.stack.log_follower import MAX_VALUE_CHARACTERS
+from lib.tapes.prepared import PRICES
 from tests.clients import HOST, NumberedClient, joined
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
@@ -95,6 +96,23 @@ def test_a_killed_gateway_goes_on_with_what_was_prepared_though_the_file_is_gone
     output = "\n".join(stack.said())
     assert "tape_recognised" in output
     assert "tape          | WARNING" not in output
+
+
+def test_a_prepared_tape_that_is_cut_under_the_gateway_is_prepared_anew_and_goes_on(
+    stack: PrivateStack, tape: Path
+) -> None:
+    stack.start()
+    with joined(stack.price_port, 1) as client:
+        frames = client.read_to(200)
+        directory = next(name for name in prepared(stack) if name.startswith("file-"))
+        os.truncate(stack.var_dir / "tapes" / directory / PRICES, 0)
+        client.frames_until_the_end()
+    stack.wait_for_event("gateway", "tape_continued")
+    with joined(stack.price_port, len(frames) + 1) as client:
+        frames += client.read_to(ROWS)
+    assert frames == FRAMES
+    assert len(stack.events("tape", "started")) == 2
+    assert stack.events("gateway", "crashed") == []
 
 
 def test_a_new_run_plays_the_file_as_it_is_then_and_an_unchanged_one_is_not_read_again(

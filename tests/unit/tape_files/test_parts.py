@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -24,6 +26,13 @@ def file(tmp_path):
 
 def write(writer: PartsWriter, *numbers: int, word: str = "w") -> None:
     writer.write(QUERY, {"number": np.array(numbers, np.int64)}, word=word)
+
+
+def record(file: Path, *numbers: int) -> None:
+    """Leave a part, as a recorder does that is killed."""
+    writer = PartsWriter(file)
+    write(writer, *numbers)
+    writer.close()
 
 
 def numbers(pattern: str) -> list[int]:
@@ -81,14 +90,14 @@ def test_a_link_that_leads_nowhere_is_not_followed(file):
 
 
 def test_the_parts_of_another_recording_are_kept_and_named(file):
-    write(PartsWriter(file), 1)
+    record(file, 1)
     with pytest.raises(TapeError, match="record --join"):
         PartsWriter(file)
     assert numbers(played_path(str(file))) == [1]
 
 
 def test_parts_are_not_joined_over_a_file_that_has_come_meanwhile(file):
-    write(PartsWriter(file), 1)
+    record(file, 1)
     file.write_text("mine")
     with pytest.raises(TapeError, match="is there already"):
         join_parts(file)
@@ -106,8 +115,53 @@ def test_a_part_that_cannot_be_written_is_one_line_and_the_earlier_ones_stay(fil
     assert numbers(played_path(str(file))) == [1]
 
 
+def no_room(bytes_left: int) -> None:
+    """Let this process write no file that is longer, as if the disk were full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
+
+
+@pytest.mark.parametrize("bytes_left", [0, 100])
+def test_on_a_full_disk_nothing_is_left_of_the_first_part(file, bytes_left):
+    def record():
+        no_room(bytes_left)
+        with pytest.raises(TapeError, match="cannot be written"):
+            write(PartsWriter(file), *range(1000))
+
+    with forked(record) as child:
+        assert child.join() == 0
+    assert list(file.parent.iterdir()) == []
+
+
+def test_on_a_full_disk_the_parts_of_before_stay_and_can_be_joined_later(file):
+    record(file, *range(1000))
+
+    def join():
+        no_room(100)
+        with pytest.raises(TapeError, match="cannot be written"):
+            join_parts(file)
+
+    with forked(join) as child:
+        assert child.join() == 0
+    assert {one.name for one in parts_directory(file).iterdir()} == {
+        "lock",
+        "part-000000001.parquet",
+    }
+    assert join_parts(file) == 1000
+
+
+def test_what_is_still_recorded_is_not_joined(file):
+    writer = PartsWriter(file)
+    write(writer, 1)
+    with pytest.raises(TapeError, match=f"recorded or joined by process {os.getpid()}"):
+        join_parts(file)
+    write(writer, 2)
+    writer.close()
+    assert join_parts(file) == 2
+
+
 def test_a_damaged_part_is_one_line_and_all_parts_stay(file):
-    write(PartsWriter(file), 1)
+    record(file, 1)
     (parts_directory(file) / "part-000000002.parquet").write_bytes(b"PAR1 half")
     with pytest.raises(TapeError) as error:
         join_parts(file)
@@ -117,7 +171,6 @@ def test_a_damaged_part_is_one_line_and_all_parts_stay(file):
 
 
 def test_nothing_is_printed(file, capfd):
-    writer = PartsWriter(file)
-    write(writer, 1)
+    record(file, 1)
     join_parts(file)
     assert capfd.readouterr() == ("", "")

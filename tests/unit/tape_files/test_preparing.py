@@ -294,6 +294,16 @@ def test_the_same_header_again_costs_its_row_only(tmp_path):
     assert "line 4" in played.warnings
 
 
+def test_a_file_that_says_that_it_is_empty_and_is_not_is_read(tmp_path):
+    message = assert_refused(tmp_path, "/proc/self/status", path="/proc/self/status")
+    assert "cannot be prepared" not in message
+
+
+def test_a_query_that_needs_too_much_memory_is_refused_without_advice_to_change_settings(tmp_path):
+    query = "SELECT 'AAPL' AS symbol, len(list(n)) AS price FROM range(10000000000) rows(n)"
+    assert "SET" not in assert_refused(tmp_path, "Out of Memory", query=query)
+
+
 def test_a_header_alone_is_no_tape(tmp_path):
     assert_refused(tmp_path, "no row below it", path=write(tmp_path, "symbol,price\n"))
 

@@ -61,14 +61,14 @@ def prices(store: TapeStore, recipe: TickRecipe) -> list[int] | None:
 
 
 def files(store: TapeStore) -> list[str]:
-    return sorted(entry.name for entry in store._directory.iterdir())
+    return sorted(entry.name for entry in store.directory.iterdir())
 
 
 def test_a_prepared_tape_is_found_for_its_recipe_alone(store: TapeStore, recipe: TickRecipe):
     assert store.find(recipe) is None
     name = prepare(store, recipe, 1, 2)
     assert prices(store, recipe) == [1, 2]
-    assert files(TapeStore(store._directory.parent))[-1] == "lock"
+    assert files(TapeStore(store.directory.parent))[-1] == "lock"
     assert len(files(store)) == 3  # the tape, its outcome and the lock
     other = TickRecipe(path=recipe.path, symbols=("MSFT",))
     assert store.find(other) is None
@@ -151,7 +151,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
 def test_a_damaged_tape_is_made_anew_in_its_place(store: TapeStore, recipe: TickRecipe):
     name = prepare(store, recipe, 1, 2)
-    os.truncate(store._directory / name / PRICES, 8)
+    os.truncate(store.directory / name / PRICES, 8)
     assert store.find(recipe) is None
     assert prepare(store, recipe, 1, 2) == name
 
@@ -185,7 +185,7 @@ def test_what_is_discarded_leaves_nothing(store: TapeStore, recipe: TickRecipe):
 
 def test_one_process_prepares_at_a_time(store: TapeStore, recipe: TickRecipe):
     prepare(store, recipe, 1)
-    lock = lock_file(store._directory / "lock", "another")
+    lock = lock_file(store.directory / "lock", "another")
     with pytest.raises(LockHeldError):
         store.prepare(recipe, ticks(2), RUN)
     os.close(lock)
@@ -199,7 +199,7 @@ def test_the_tapes_used_least_recently_make_room_but_not_those_in_use(
     names = []
     for age, recipe in enumerate(recipes):
         names.append(prepare(store, recipe, age + 1, in_use=tuple(names[:1])))
-        os.utime(store._directory / names[-1], (age, age))
+        os.utime(store.directory / names[-1], (age, age))
     assert prices(store, recipes[1]) == [2]  # used just now
     last = TickRecipe(path=str(source), symbols=("LAST",))
     names.append(prepare(store, last, 99, in_use=(names[0],)))

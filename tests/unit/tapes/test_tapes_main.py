@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from lib.settings import PROJECT_ROOT
 from lib.tapes import __main__ as program
+from lib.tapes.recording_files import parts_directory
 from tests.helpers import DEADLINE_S, wait_until
 
 ENDLESS = "SELECT 'AAPL' AS symbol, sum(range % 7) AS price FROM range(1000000000000)"
@@ -164,6 +166,34 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(run, arguments):
     assert (code, output) == (2, "")
     assert errors.count("\n") == 1
     assert errors.startswith("python -m lib.tapes")
+
+
+def no_room() -> None:
+    """Let this process write no file, as if the disk were full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_a_full_disk_is_one_line(run, file):
+    code, _, errors = run(file, preexec_fn=no_room)
+    assert code == 1
+    assert errors.startswith("cannot make a temporary directory: No usable")
+    assert errors.count("\n") == 1
+
+
+def test_joining_what_is_not_there_says_so(run, tmp_path):
+    file = tmp_path / "a.parquet"
+    code, output, errors = run("record", "--join", file)
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"nothing to join: {file}.parts is not there")
+    assert errors.count("\n") == 1
+
+
+def test_joining_a_recording_without_a_part_says_so(run, tmp_path):
+    file = tmp_path / "a.parquet"
+    parts_directory(file).mkdir()
+    assert run("record", "--join", file) == (1, f"no part was written: no {file}\n", "")
+    assert not parts_directory(file).exists()
 
 
 def test_invalid_settings_are_one_line_and_exit_code_78(run, file, tmp_path):

@@ -9,7 +9,6 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -18,11 +17,9 @@ from lib.process.own_files import OWN_UMASK
 from lib.process.process_handle import how_ended
 from lib.process.run_identity import end_with
 from lib.process.traceback_frames import error_text, frames_of, innermost
-from lib.tapes.recipe import Recipe
+from lib.tapes.recipe import OnProgress, Recipe
 from lib.tapes.tape import TapeError
 
-OnProgress = Callable[[str, float], None]
-"""Called with what is done at the moment, and with the share of it that is done, from 0 to 1."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 
 from lib.tape_files.column_names import SENTIMENT_NAMES
 from lib.tape_files.findings import sentiment_findings, tick_findings
-from lib.tape_files.own_process import OnProgress
 from lib.tape_files.reading import Reading, TickReading
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sentiment_reading import read_sentiments
@@ -23,7 +22,7 @@ from lib.tape_files.tick_reading import read_ticks
 from lib.tape_files.time_order import TimedTicks
 from lib.tapes.prepared import About
 from lib.tapes.prepared_writer import PreparedWriter
-from lib.tapes.recipe import NewsRecipe, Recipe, TickRecipe
+from lib.tapes.recipe import NewsRecipe, OnProgress, Recipe, TickRecipe
 from lib.tapes.source_files import source_state
 from lib.tapes.tape import TapeError
 

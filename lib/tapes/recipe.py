@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -39,6 +40,8 @@ Recipe = TickRecipe | NewsRecipe
 
 
 Kind = Literal["ticks", "sentiments"]
+OnProgress = Callable[[str, float], None]
+"""Called with what is done of a recipe at the moment, and with its share that is, from 0 to 1."""
 
 
 def kind_of(recipe: Recipe) -> Kind:

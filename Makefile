@@ -14,7 +14,8 @@
 #                 if these are of another plan, or of other roles, than those of today
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      record video.mp4: real terminals and the dashboard, on a virtual display
-# make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
+# make simulate   simulate SEEDS=10000 stacks and CLUSTERS=2000 clusters under seeded faults, on all
+#                 cores, from FIRST=0 on
 # make fuzz       have each port of a private stack look at INPUTS=1000000 random and mutated inputs,
 #                 by SEED=1, in some 17 minutes; fails if a role dies, hangs or grows
 # make lint       check style, types, and which room may import which
@@ -25,6 +26,7 @@
 PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
+CLUSTERS ?= 2000
 FIRST ?= 0
 WORKERS ?= 2
 INPUTS ?= 1000000
@@ -81,6 +83,7 @@ video: $(VENV)/installed
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+	$(VENV)/bin/python -m tests.simulation --clusters --seeds $(CLUSTERS) --first $(FIRST)
 
 fuzz: $(VENV)/installed
 	$(VENV)/bin/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)

@@ -90,6 +90,7 @@ class LedgerJournal:
         self._ask_ns = now_ns
         self._subscribe_ns = now_ns
         self._word_ns = now_ns
+        self._heard_ns = now_ns
         self._waiting: deque[Message] = deque()
         """Messages of the stream that are not booked, in order."""
         self._has_claimed = False
@@ -162,7 +163,18 @@ class LedgerJournal:
         self.writer.look(now_ns)
         if self.writer.standing is Standing.STANDBY:
             self._stand_by(now_ns)
-        elif self._follower is None and now_ns >= self._word_ns:
+        elif self._follower is None:
+            self._keep_in_touch(now_ns)
+
+    def _keep_in_touch(self, now_ns: int) -> None:
+        """Give words, and hear them: a writer without orders learns by words that it is overtaken.
+
+        Its own ones come back, so silence means that its subscription is dead.
+        """
+        if now_ns - self._heard_ns > SILENCE_NS:
+            self._heard_ns = now_ns
+            self._broker.follow(live_subject(LEDGER))
+        if now_ns >= self._word_ns:
             self._word_ns = now_ns + WORD_NS
             headers = {EPOCH: str(self.writer.epoch), HOST: self._host, LAST: str(self.writer.last)}
             self._broker.publish(live_subject(LEDGER), headers, b"")
@@ -205,6 +217,7 @@ class LedgerJournal:
             self._waiting.popleft()
 
     def _take_delivered(self, message: Message, now_ns: int) -> None:
+        self._heard_ns = now_ns
         self.takeover.heard(message.epoch, now_ns)
         if self._follower is None:
             is_compared = self.writer.standing is not Standing.STANDBY

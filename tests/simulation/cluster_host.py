@@ -54,6 +54,8 @@ RING_CAPACITY = 16_384
 LONGEST_RESTART_NS = 2 * SECOND_NS
 LONGEST_REBOOT_NS = 6 * SECOND_NS
 LONGEST_STOP_NS = 300 * MILLISECOND_NS
+MOST_AHEAD_NS = 10**11
+"""How much longer a host has been up at most: no monotonic time looks like a wall clock's."""
 MOST_APART_NS = SECOND_NS // 4
 """How wrong a wall clock is at most."""
 SILENT = 0.02
@@ -77,7 +79,7 @@ class ClusterHost:
         self.ports = {"price": first_port, "news": first_port + 1, "orders": first_port + 2}
         self.path = world.path / self.name
         self.path.mkdir()
-        self.clock_ahead_ns = random.randrange(10**12)
+        self.clock_ahead_ns = random.randrange(MOST_AHEAD_NS)
         """Of its monotonic clock, against the world's."""
         self.wall_ahead_ns = random.randrange(-MOST_APART_NS, MOST_APART_NS)
         self.cut_off_until_ns = 0

@@ -23,6 +23,8 @@ from lib.cluster import order_host
 from lib.cluster.broker import Answer, Appended, Connected, Delivered, Event, Failed, Message
 from lib.cluster.ledger_journal import LedgerJournal, entry_of, place_of
 from lib.cluster.order_host import OrderHost
+from lib.cluster.status import Progress
+from lib.cluster.status_file import Activity
 from lib.cluster.stream_writer import StreamWriter
 from lib.cluster.streams import LEDGER, live_subject
 from lib.execution.loss_latches import clients_at_limit
@@ -489,6 +491,23 @@ def test_a_standby_takes_over_with_all_orders_when_the_writer_is_killed(world: W
     assert world.now_ns - died_ns < 3 * SECOND_NS + 10 * PASS_NS
     ledger = serving(world)._role._ledger
     assert ledger.last_order_id("client-0") == 5
+
+
+def test_each_host_knows_how_far_its_ledger_is(world: World) -> None:
+    world.hosts[0].step()
+    assert progress_of(world.hosts[0]) == Progress(Activity.STARTING)
+    first = trade(world, 5)
+    last = len(world.stream.messages)
+    for host in world.hosts:
+        activity = Activity.WRITING if host is first else Activity.STANDING_BY
+        progress = progress_of(host)
+        assert progress[:3] == (activity, last, None)
+        assert bool(progress.acknowledgements) == (host is first)
+
+
+def progress_of(host: Host) -> Progress:
+    assert host._role
+    return host._role._journal.progress()
 
 
 def test_a_restarted_writer_goes_on_sooner_than_another_host_would_take_over(world: World) -> None:

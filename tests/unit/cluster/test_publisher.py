@@ -150,3 +150,17 @@ def test_a_follower_serves_what_a_publisher_publishes():
     assert messages is not None
     received = ReceivedPublication(messages[1], ReceivedTicks)
     assert received.receive(messages[1]) == 7
+
+
+def test_the_newest_frame_is_known_before_and_after_the_stream_has_it():
+    host = MarketHost(ModelBrokers(0, Faults()), "a")
+    host.claim()
+    assert host.publisher.newest is None
+    host.publisher.keep("t", [ticks(1, 5), ticks(6, 2)], 0)
+    assert host.publisher.newest == 7
+    for now_ns in range(0, 4 * LINGER_NS, LINGER_NS):
+        while host.broker.answers:
+            host.writer.take(host.broker.answers.pop())
+        host.publisher.look(now_ns, {})
+    assert host.publisher.position.next_sequence == 8
+    assert host.publisher.newest == 7

@@ -12,6 +12,8 @@ from lib.cluster.acknowledgements import AcknowledgementTimes
 from lib.cluster.broker import CLAIMANT, EPOCH, HOST, Delivered, Message
 from lib.cluster.status import ClusterStatus, Progress
 from lib.cluster.status_file import (
+    MAX_FIGURE,
+    MAX_HOST_CHARACTERS,
     STALE_NS,
     UNKNOWN,
     WRITE_NS,
@@ -169,6 +171,14 @@ def test_a_file_that_cannot_be_written_does_not_end_the_role(role: Role):
     assert role.read() is None
     path.rmdir()
     role.wait()
+
+
+def test_a_message_that_is_none_of_ours_does_not_end_the_role(role: Role):
+    for _ in range(2):  # into a new file, and into one that is there
+        role.hear(last=str(2**70), epoch=2**70, host="\N{ROCKET}" * 1000, next=str(2**70))
+        status = role.wait()
+    assert status.writer == "\N{ROCKET}" * MAX_HOST_CHARACTERS
+    assert status.figures.epoch == status.figures.last == MAX_FIGURE
 
 
 def test_of_a_role_that_is_not_at_work_nothing_is_read(role: Role):

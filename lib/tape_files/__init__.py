@@ -1,10 +1,9 @@
-"""Files that people have, read into tapes, in a process of its own: DuckDB is large.
+"""Files that people have, read into tapes in a process of its own (`own_process`, `preparing`).
 
-`own_process` runs `preparing` apart. File to text: `packing`, `file_kind`, `plain_text`. Text to
-table: `dialect` and `repair` say how, `source` opens it as a `table` in a `sealed` database
-(`arrow_stream`, `sql`). What is where: `layout` by `column_names`, `time_columns`, `symbol_match`;
-how it is written: `column_numbers`, `number_format`, `time_format`. To ticks: `tick_reading` makes
-a `symbol_plan` and goes through the rows (`tick_pass`, `price_reading`, `time_order`), or
-`sentiment_reading`. What is said of it: `reading`, `tally`, `scaled`, `second_header`, `findings`
-in the words of `listing`. `parts`: Parquet written in parts.
+File to text: `packing`, `file_kind`, `plain_text`. Text to table: `dialect` and `repair` say how,
+`source` opens it as a `table` in a `sealed` database (`arrow_stream`, `sql`). What is where:
+`layout` by `column_names`, `time_columns`, `symbol_match`; how it is written: `column_numbers`,
+`number_format`, `time_format`. To ticks: `tick_reading` by a `symbol_plan` (`tick_pass`,
+`price_reading`, `time_order`), or `sentiment_reading`. What is said: `reading`, `tally`, `scaled`,
+`second_header`, `findings`, `listing`. `parts` writes Parquet.
 """

@@ -20,7 +20,7 @@ def test_it_plays_a_tape_of_that_length_of_all_symbols_up_and_down(tmp_path: Pat
     settings = replace(Settings(), symbols=("AAPL", "O'X"))
     recipe, _ = recipes(experiment.private_settings(settings))
     assert recipe
-    prepare(recipe, tmp_path, progress=lambda *_: None)
+    prepare(recipe, tmp_path, lambda *_: None)
     tape = PreparedTape(tmp_path)
     assert tape.about.symbols == settings.symbols
     symbols, prices = tape.read(1, 200_000)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
+_END = b"\0"
 _ERASE_TO_END = "\x1b[K"
 
 
@@ -24,16 +25,20 @@ class Terminal(NamedTuple):
 
     def rows(self) -> list[str]:
         """Return the rows of the screen after what has been written since the last call."""
-        text = _COLOUR.sub("", os.read(self.ours, 1_000_000).decode())
+        os.write(self.theirs, _END)  # the kernel may hand over what was written in pieces
+        written = b""
+        while not written.endswith(_END):
+            written += os.read(self.ours, 1_000_000)
+        text = _COLOUR.sub("", written.removesuffix(_END).decode())
         rows = []
         for line in text.split("\n"):
             row = ""
-            for written in re.split("\r+", line):
-                if _ERASE_TO_END in written:
-                    kept, _, rest = written.partition(_ERASE_TO_END)
+            for piece in re.split("\r+", line):
+                if _ERASE_TO_END in piece:
+                    kept, _, rest = piece.partition(_ERASE_TO_END)
                     row = kept + rest
                 else:
-                    row = written + row[len(written) :]
+                    row = piece + row[len(piece) :]
             assert len(row) < self.columns, "it is wrapped"
             rows.append(row)
         return rows

@@ -28,7 +28,7 @@ from lib.cluster.broker import (
     Read,
     Refused,
 )
-from lib.cluster.nats_broker import SLACK_NS
+from lib.cluster.nats_broker import GIVEN_UP_NS
 from lib.cluster.streams import LEDGER, live_subject
 from lib.net.event_loop import EventLoop
 from tests.cluster_broker import Faults, Stream
@@ -249,7 +249,7 @@ class SimulatedBroker:
         brokers, faults = self.brokers, self.brokers.faults
         question = next(self._questions)
         self._waiting.add(question)
-        limit_ns = ANSWER_LIMIT_NS + brokers.random.randrange(SLACK_NS)
+        limit_ns = brokers.random.randrange(ANSWER_LIMIT_NS, GIVEN_UP_NS)
         self._come(brokers.now_ns + limit_ns, Failed(question, "no answer"))
         due_ns = brokers.arrival_ns(self.host)
         if due_ns is not None and not brokers.happens(faults.lost_request):

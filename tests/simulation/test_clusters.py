@@ -15,7 +15,7 @@ from tests.simulation.cluster_world import CLUSTER_FAULTS, LEAST_ORDERS, LEAST_T
 
 SEEDS = 24
 """`make simulate` runs many more."""
-SEEDS_FOR_A_BUG = 12
+SEEDS_FOR_A_BUG = 30
 """Within so many seeds each deliberate bug must show."""
 
 

@@ -208,7 +208,7 @@ def test_a_file_that_is_no_tape_ends_main_with_one_whole_message(stack: PrivateS
 def test_clients_wait_while_a_tape_is_prepared_and_the_stack_shows_it(
     stack: PrivateStack,
 ) -> None:
-    play(stack, query=SLOW.format(rows=4 * 10**8, every=4 * 10**6))
+    play(stack, query=SLOW.format(rows=12 * 10**8, every=12 * 10**6))
     stack.start(wait=False)
     wait_until(lambda: stack.events("gateway", "listening")[1:], "the gateway listens")
     with NumberedClient.connect(stack.price_port) as client:

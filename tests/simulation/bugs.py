@@ -70,7 +70,7 @@ def bug(
 
 
 @bug(OrderDesk, "commit", r"answered (FILLED|REJECTED) .*, and not in the ledger")
-def _answers_whatever_the_commit_says(desk: OrderDesk) -> CommitResult:
+def _answers_whatever_the_commit_says(desk: OrderDesk, _place: object = None) -> CommitResult:
     answers, desk._answers = desk._answers, []
     with contextlib.suppress(LedgerError):
         desk._ledger.commit()

@@ -157,8 +157,9 @@ def read(file) -> list[tuple]:
 
 
 def recorded(file, make_rows, *batches: Frames) -> list[tuple]:
-    rows = make_rows(PartsWriter(file))
-    rows.write("tape", list(batches))
+    parts = PartsWriter(file)
+    make_rows(parts).write("tape", list(batches))
+    parts.close()
     join_parts(file)
     return read(file)
 
@@ -191,10 +192,12 @@ def test_every_price_comes_back_exactly(tmp_path_factory, prices):
 
 
 def test_what_is_no_tick_of_a_configured_symbol_is_skipped_and_counted(tmp_path):
-    rows = TickRows(PartsWriter(tmp_path / "a.parquet"), 0, SYMBOLS)
+    parts = PartsWriter(tmp_path / "a.parquet")
+    rows = TickRows(parts, 0, SYMBOLS)
     written = rows.write("tape", [Frames(1, 4, b"NVDA,1.5*AAPL,2*AAPL,x*MSFT,3*", 0)])
     assert (written, rows.skipped) == (2, 2)
     assert rows.first_skipped in (b"NVDA,1.5", b"AAPL,x")
+    parts.close()
     join_parts(tmp_path / "a.parquet")
     assert [tick[:3:2] for tick in read(tmp_path / "a.parquet")] == [(2, "AAPL"), (4, "MSFT")]
 

@@ -54,7 +54,7 @@ missing."""
 RESOLUTION: Final = 1.05
 """The search ends when the lowest failed rate is at most this many times the highest held one."""
 CONFIRMATIONS: Final = 3
-"""How many of the held rates are tried once more, at most."""
+"""How many rates are tried after the search, at most: those that held, then lower ones."""
 STEP: Final = 1.2
 """The factor up or down while the search has no bound on that side; each step down is larger."""
 UNPACED_S: Final = 2.0
@@ -180,9 +180,12 @@ def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
 def confirm(attempts: list[Attempt], try_rate: Try) -> Iterator[Attempt]:
     """Try the rates that held once more, the highest first, until one holds again.
 
-    Only that one counts: on a disturbed machine, a rate may hold once by luck. Pure.
+    Only that one counts: on a disturbed machine, a rate may hold once by luck. A lower one counts
+    as well, because a higher one has held before it. Pure.
     """
     rates = sorted({a.trial.rate for a in attempts if a.trial.held}, reverse=True)
+    if rates:
+        rates += [rates[-1] / STEP**steps for steps in range(1, CONFIRMATIONS)]
     for rate in rates[:CONFIRMATIONS]:
         again = try_rate(rate)
         yield again

@@ -12,6 +12,7 @@ from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
     RESOLUTION,
+    STEP,
     Attempt,
     EvaluationCounter,
     StrategyProgress,
@@ -70,6 +71,13 @@ def test_only_what_holds_twice_counts() -> None:
     first, second, *_ = sorted(held(attempts), reverse=True)
     assert confirmed(attempts, 1.5e6) == [(first, True)]
     assert confirmed(attempts, second) == [(first, False), (second, True)]
+
+
+def test_on_a_machine_that_has_become_slower_a_lower_rate_counts() -> None:
+    once = tried(1e6, 1e6)
+    slower = [(1e6, False), (1e6 / STEP, False), (1e6 / STEP**2, True)]
+    assert confirmed([once], 0.8e6) == slower
+    assert confirmed([tried(1e6, 0.8e6)], 0.8e6) == []
 
 
 class Strategy:

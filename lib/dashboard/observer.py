@@ -57,12 +57,17 @@ from lib.process.log_events import (
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
-from lib.stack.observer import BookFollower, EventFollower
+from lib.stack.observer import BookFollower, EventFollower, SeenLine
 
 MAX_TICKS_A_LOOK: Final = 65_536
 """The most ticks that one look reads, in 4 ms; earlier ones are skipped."""
 EARLIER_LOG_BYTES: Final = 512 * 1024
 """How much of each log is read of what was written before the start."""
+LOG_STEP_BYTES: Final = 32 * 1024
+"""How much of each log is read at once."""
+LOG_NS: Final = SECOND_NS // 10
+"""How long one look reads logs, and a step more: under load they can grow faster than they are
+read, and the rest waits for the next look."""
 LEDGER_NS: Final = SECOND_NS
 """The shortest time between two reads of the ledger."""
 LEDGER_SHARE: Final = 20
@@ -124,9 +129,11 @@ class Observer:
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._log = EventFollower(directory, earlier_bytes=EARLIER_LOG_BYTES)
-        self._are_lines_new = False
-        """Whether the lines that are read next were written since the start."""
+        self._log = EventFollower(
+            directory, earlier_bytes=EARLIER_LOG_BYTES, read_bytes=LOG_STEP_BYTES
+        )
+        self._earlier_reads = EARLIER_LOG_BYTES // LOG_STEP_BYTES
+        """How many reads of the logs may still return lines from before the start."""
         self.cluster: ClusterView | UnsetType = UNSET
         """What the roles of a cluster's host know of it; UNSET without [cluster]."""
         self._look_at_cluster: Callable[[int], ClusterView] | None = None
@@ -143,7 +150,7 @@ class Observer:
     def look(self) -> None:
         """Read what is new since the last look."""
         now_ns = time.monotonic_ns()
-        self._read_logs()
+        self._read_logs(now_ns)
         self.roles.look(now_ns)
         self._set_awaited("roles", self.roles.problem)
         if self.roles.programs:
@@ -248,9 +255,18 @@ class Observer:
 
     # The logs
 
-    def _read_logs(self) -> None:
+    def _read_logs(self, now_ns: int) -> None:
+        """Read what the logs have, for as long as LOG_NS."""
+        while seen := self._log.read():
+            self._take_lines(seen)
+            self._earlier_reads -= self._earlier_reads > 0
+            if time.monotonic_ns() - now_ns > LOG_NS:
+                return
+        self._earlier_reads = 0
+
+    def _take_lines(self, seen: list[SeenLine]) -> None:
         events: list[tuple[str, TimedEvent]] = []
-        for _, program, line in self._log.read():
+        for _, program, line in seen:
             if isinstance(line, SupervisorEvent):
                 self.restarts.take(line)
             elif at := line.logged_at:
@@ -265,7 +281,7 @@ class Observer:
                 events.append((program, TimedEvent(at.timestamp(), line.level, line.event)))
         # What ends in one log may have begun in another.
         for program, event in sorted(events, key=lambda entry: entry[1].at):
-            if self._are_lines_new:
+            if not self._earlier_reads:
                 self.counters.take(program, event)
             self._incidents.take(program, event)
             if program in self._news_of:
@@ -283,7 +299,6 @@ class Observer:
                     self._have_news_ended = False
             elif isinstance(event.event, NewsEnded):
                 self._have_news_ended = True
-        self._are_lines_new = True
 
     # The price book and the decisions
 

@@ -176,12 +176,21 @@ class ScreenLine(NamedTuple):
 class FileFollower:
     """Reads complete lines from a file that grows, and may be rotated or truncated."""
 
-    def __init__(self, path: Path, *, from_end: bool, earlier_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        from_end: bool,
+        earlier_bytes: int = 0,
+        read_bytes: int = READ_BYTES,
+    ) -> None:
         """Follow `path`, which may not exist yet, from its current end or from its start.
 
-        With `earlier_bytes`, the last complete lines before the end are read as well.
+        With `earlier_bytes`, the last complete lines before the end are read as well. `read_bytes`
+        is the most that one `read` takes.
         """
         self._path = path
+        self._read_bytes = read_bytes
         self._tail = b""
         self.is_behind = False
         """Whether the file had more than the last `read` returned."""
@@ -206,7 +215,7 @@ class FileFollower:
             self._fd = self._open()
             data = self._read()
             replaced = False
-        self.is_behind = len(data) == READ_BYTES or (replaced and bool(data))
+        self.is_behind = len(data) == self._read_bytes or (replaced and bool(data))
         lines = (self._tail + data).split(b"\n")
         self._tail = lines.pop()
         if len(self._tail) > MAX_LINE_BYTES:
@@ -245,24 +254,33 @@ class FileFollower:
         if os.fstat(self._fd).st_size < os.lseek(self._fd, 0, os.SEEK_CUR):
             os.lseek(self._fd, 0, os.SEEK_SET)
             self._tail = b""
-        return os.read(self._fd, READ_BYTES)
+        return os.read(self._fd, self._read_bytes)
 
 
 class LogFiles:
     """Files that are followed from their end; those that appear later, from their start."""
 
-    def __init__(self, find: Callable[[], Iterable[Path]], earlier_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Iterable[Path]],
+        earlier_bytes: int = 0,
+        read_bytes: int = READ_BYTES,
+    ) -> None:
         """Follow what `find` returns; see `FileFollower`."""
         self._find = find
+        self._read_bytes = read_bytes
         self._files = {
-            path: FileFollower(path, from_end=True, earlier_bytes=earlier_bytes) for path in find()
+            path: FileFollower(
+                path, from_end=True, earlier_bytes=earlier_bytes, read_bytes=read_bytes
+            )
+            for path in find()
         }
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Return the new lines, file by file, each with its program: the name of its file."""
         for path in self._find():
             if path not in self._files:
-                self._files[path] = FileFollower(path, from_end=False)
+                self._files[path] = FileFollower(path, from_end=False, read_bytes=self._read_bytes)
         for path, file in self._files.items():
             for raw in file.read():
                 yield path.stem, raw

@@ -19,7 +19,13 @@ from lib.price_book.own_price_book import OwnPriceBook
 from lib.price_book.reader import READ_TICKS
 from lib.process.log_events import LogLine, read_line
 from lib.shared_memory_utils import Batch, PriceBookReader
-from lib.stack.log_follower import SUPERVISORD, LogFiles, SupervisorEvent, read_supervisor_line
+from lib.stack.log_follower import (
+    READ_BYTES,
+    SUPERVISORD,
+    LogFiles,
+    SupervisorEvent,
+    read_supervisor_line,
+)
 from lib.wire.ticks import TICK
 
 NO_TICKS: Final = Batch(np.empty(0, TICK), None)
@@ -81,11 +87,17 @@ class EventFollower:
     """
 
     def __init__(
-        self, var_dir: Path, programs: Collection[str] = (), *, earlier_bytes: int = 0
+        self,
+        var_dir: Path,
+        programs: Collection[str] = (),
+        *,
+        earlier_bytes: int = 0,
+        read_bytes: int = READ_BYTES,
     ) -> None:
         """Follow the logs of these programs; without any, of all that are or will be in `var_dir`.
 
-        `earlier_bytes` is how much is read of what is in each log already.
+        `earlier_bytes` is how much is read of what is in each log already, `read_bytes` the most
+        that one `read` takes of each.
         """
         log_dir = var_dir / "log"
         # supervisord first, so that a program's start comes before the lines of the program itself,
@@ -93,11 +105,13 @@ class EventFollower:
         supervisord = var_dir / f"{SUPERVISORD}.log"
         named = (supervisord, *(log_dir / f"{program}.jsonl" for program in programs))
         self._files = LogFiles(
-            lambda: named if programs else (*named, *log_dir.glob("*.jsonl")), earlier_bytes
+            lambda: named if programs else (*named, *log_dir.glob("*.jsonl")),
+            earlier_bytes,
+            read_bytes,
         )
 
     def read(self) -> list[SeenLine]:
-        """Return the new lines, at most `log_follower.READ_BYTES` of each file, in its order."""
+        """Return the new lines, at most `read_bytes` of each file, in its order."""
         seen = []
         for program, raw in self._files.read():
             line: LogLine | SupervisorEvent | None

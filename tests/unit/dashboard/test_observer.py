@@ -179,6 +179,21 @@ def test_what_was_logged_before_is_shown_and_not_counted(settings, programs):
     assert [order.status for order in view.orders] == ["REJECTED", "FILLED"]
 
 
+def test_logs_that_grow_faster_than_they_are_read_hold_up_no_look(settings, programs, monkeypatch):
+    missed = [raw("ticks_missed", first=n, last=n, where="strategy") for n in range(1, 9)]
+    monkeypatch.setattr(observer_module, "LOG_STEP_BYTES", 2 * len(missed[0]))
+    monkeypatch.setattr(observer_module, "LOG_NS", -1)  # a step a look
+    observer = Observer(settings, programs, settings.var_dir)
+    observer.look()
+    append(settings, "strategy", *missed)
+    counts = []
+    for _ in missed:
+        observer.look()
+        counts.append(observer.counters.ticks_missed["strategy"])
+    assert 0 < counts[0] < counts[1] < counts[-1] == len(missed)
+    observer.close()
+
+
 def test_the_logs_are_where_supervisord_is_though_var_dir_is_elsewhere(
     settings, programs, tmp_path
 ):

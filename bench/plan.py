@@ -124,7 +124,7 @@ FULL: Final = Plan(
     segment_symbols=(4, 100, 1_000, 10_000),
     side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
     profile=(ProfiledLoad(2_000.0, 100), ProfiledLoad(0.0, 100)),
-    tapes=TapeRun(rounds=3, ticks=10_000_000, seconds=1.0, rows=10_000_000, symbols=100),
+    tapes=TapeRun(rounds=3, ticks=10_000_000, seconds=1.0, rows=2_000_000, symbols=100),
 )
 
 QUICK: Final = Plan(

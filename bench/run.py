@@ -32,7 +32,7 @@ FILL_S: Final = 5.0  # to fill the ring once and to restart the gateway
 ORDERS_S: Final = 2.0  # for each load of orders
 RIVAL_S: Final = 1.2  # beside each load of a rival
 TAPE_S: Final = 3.0  # to prepare the tape of a round
-FILES_S: Final = 30.0  # to write and to prepare files
+FILES_S: Final = 8.0  # to write and to prepare files
 ALONE: Final = 12  # stages and calls
 
 PACKAGES: Final = ("pyzmq", "py-spy")

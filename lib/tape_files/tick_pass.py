@@ -107,6 +107,11 @@ class TickPass:
     def __post_init__(self) -> None:
         is_known = self.expected is None
         self.others = self.plan.others if is_known else dict.fromkeys(self.expected or (), 0)
+        expected = {name: _FIRST_EXPECTED - n for n, name in enumerate(self.expected or ())}
+        self._names = {**self.plan.index_of, **expected}
+        """The codes of the symbols that are told apart, by their spelling."""
+        # Those of no name are at the end: -1 and -2 are their own places in it.
+        self._codes = np.array([*self._names.values(), _NO_SYMBOL, _OTHER_SYMBOL], dtype=np.int32)
 
     def read(self, database: SealedDatabase) -> None:
         """Read all rows."""
@@ -196,17 +201,15 @@ class TickPass:
         return price_sql(self.table.columns[column], self.form)
 
     def _symbol_sql(self) -> str:
-        """Return the index of the symbol, or why there is none."""
+        """Return the place of the symbol in `_codes`, or the index of the only one."""
         if self.layout.symbol is None:
             return f"CAST({self.plan.whole or 0} AS INTEGER)"
         column = self.table.columns[self.layout.symbol].text_sql
-        codes = dict(self.plan.index_of)
-        for number, name in enumerate(self.expected or ()):
-            codes[name] = _FIRST_EXPECTED - number
-        cases = " ".join(f"WHEN {quoted_text(name)} THEN {code}" for name, code in codes.items())
+        # An ENUM finds a name by its hash; a CASE would compare each row with one after another.
+        names = ", ".join(map(quoted_text, self._names))
         return (
-            f"CAST(CASE {column} {cases} ELSE CASE WHEN trim({column}) <> '' THEN {_OTHER_SYMBOL} "
-            f"ELSE {_NO_SYMBOL} END END AS INTEGER)"
+            f"CAST(coalesce(enum_code(TRY_CAST({column} AS ENUM({names}))), CASE WHEN "
+            f"trim({column}) <> '' THEN {_OTHER_SYMBOL} ELSE {_NO_SYMBOL} END) AS INTEGER)"
         )
 
     def _needed(self) -> list[int]:
@@ -219,6 +222,8 @@ class TickPass:
         """Take the first rows of a batch."""
         columns = iter(batch)
         misfit, symbols = next(columns).values[:rows] != 0, next(columns).values[:rows]
+        if self.layout.symbol is not None:
+            symbols = self._codes[symbols]
         times = next(columns) if self.layout.time else None
         fits = ~misfit
         self.misfits += int(np.count_nonzero(misfit))

@@ -137,6 +137,8 @@ class Watchdog:
 
     def _judge(self) -> None:
         """Kill what hangs, and log where; skip a role that has beaten again meanwhile."""
+        # In this order: who beats in between has come back.
+        last = {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}
         beats = self._beats()
         hangs = self._rules.hung(beats)
         stacks = stacks_of(
@@ -146,7 +148,7 @@ class Watchdog:
         for hang, stack in zip(hangs, stacks, strict=True):
             pid = hang.process.pid
             silent_s = hang.silent_ns / SECOND_NS
-            came_back = self._pulses[pid].last_ns() > beats[pid]
+            came_back = self._pulses[pid].last_ns() != last[pid]
             event = (RoleWasSilent if came_back else RoleHung)(
                 program=hang.process.program,
                 pid=pid,
@@ -197,7 +199,7 @@ class Watchdog:
         return [pid for pid in self._awaited if self._handles[pid].pidfd is None]
 
     def _beats(self) -> dict[int, int]:
-        """Return the time of the last beat of each process that has beaten."""
+        """Return since when each process is silent that has beaten."""
         if not self._judges:
             return {}
         for pid in self._awaited:
@@ -205,7 +207,7 @@ class Watchdog:
             pulse = present_pulse(self._pulses.get(pid), self._var_dir, program, pid)
             if pulse is not None:
                 self._pulses[pid] = pulse
-        return {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}
+        return {pid: pulse.silent_since_ns() for pid, pulse in self._pulses.items()}
 
 
 if __name__ == "__main__":

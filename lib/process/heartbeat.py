@@ -26,7 +26,7 @@ from lib.net.event_loop import EventLoop
 from lib.process.kept_files import LOOK_NS, PUT_BACK
 from lib.process.log_events import FileLost, HeartbeatFailed, HeartbeatRecovered, log_event
 from lib.process.log_once import LogOnce
-from lib.process.run_identity import Run, is_alive, run_of
+from lib.process.run_identity import Run, is_alive, run_of, waited_for_cpu_ns
 from lib.process.state_file import StateFile, create_state, open_state
 from lib.process.traceback_dump import StackFile
 
@@ -102,8 +102,11 @@ class Heartbeat:
 class Pulse:
     """The heartbeat of another process, read by the watchdog."""
 
-    def __init__(self, state: StateFile) -> None:
+    def __init__(self, state: StateFile, pid: int) -> None:
         self._state = state
+        self._pid = pid
+        self._last_ns = self._waited_ns = 0
+        """The last beat that was seen, and how long its process had waited for a CPU by then."""
 
     def is_in_place(self) -> bool:
         """Return whether its file is still there; if not, its process makes another one."""
@@ -112,6 +115,17 @@ class Pulse:
     def last_ns(self) -> int:
         """When it last beat (monotonic ns)."""
         return self._state.words[_BEAT]
+
+    def silent_since_ns(self) -> int:
+        """Since when it could have beaten and has not (monotonic ns).
+
+        That is since its last beat, but on a busy machine as much later as the process has waited
+        for a CPU meanwhile: ended for that, it would only make more work.
+        """
+        last_ns, waited_ns = self.last_ns(), waited_for_cpu_ns(self._pid)
+        if last_ns != self._last_ns:
+            self._last_ns, self._waited_ns = last_ns, waited_ns
+        return last_ns + max(0, waited_ns - self._waited_ns)
 
 
 def find_pulse(var_dir: Path, program: str, pid: int) -> Pulse | None:
@@ -122,7 +136,7 @@ def find_pulse(var_dir: Path, program: str, pid: int) -> Pulse | None:
     with contextlib.suppress(TypeError):  # a header of other keys is not ours
         run = Run(**state.header)
         if run.pid == pid and is_alive(run):
-            return Pulse(state)
+            return Pulse(state, pid)
     return None
 
 

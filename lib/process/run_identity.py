@@ -115,6 +115,18 @@ def is_stopped(run: Run) -> bool:
     return int(fields[_START_TICKS]) == run.start_ticks and fields[_STATE] in _STOPPED_STATES
 
 
+def waited_for_cpu_ns(pid: int) -> int:
+    """Return how long the main thread of a process has been ready to run and had no CPU, so far.
+
+    0 of a process that has ended, and on a kernel that does not count it (CONFIG_SCHED_INFO). The
+    present wait counts once it is over.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
 def end_with_parent() -> None:
     """Let the kernel send SIGKILL to this process when its supervisord dies, however it dies.
 

@@ -9,7 +9,8 @@ supervisord itself waits: for the operator, or for the end of a backoff, which a
 shorten.
 
 *A process is silent.* It hangs if it has beaten once and then not for `hang_after`, and
-supervisord, asked at that moment, reports that it should run. Without an answer there is no
+supervisord, asked at that moment, reports that it should run. Time in which it waits for a CPU does
+not count: its last beat is moved by that (`Pulse.silent_since_ns`). Without an answer there is no
 verdict: a stack that is stopping is left alone. A watchdog that was itself late (the whole machine
 was suspended, say) knows nothing of the time in which it did not look: silence counts from then on.
 """

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.net.event_loop import EventLoop
+from lib.process import heartbeat as heartbeat_module
 from lib.process.heartbeat import (
     Heartbeat,
     beat_interval_ns,
@@ -67,6 +68,24 @@ def test_a_pulse_stays_with_its_process_when_a_successor_beats(tmp_path):
     assert pulse.last_ns() == last_ns
     word[0] = last_ns + 1
     assert pulse.last_ns() == last_ns + 1
+
+
+def test_silence_does_not_count_while_the_process_waits_for_a_cpu(tmp_path, monkeypatch):
+    waited = [500]
+    monkeypatch.setattr(heartbeat_module, "waited_for_cpu_ns", lambda _: waited[0])
+    word = begin_to_beat(tmp_path, "gateway").words
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+
+    def since(beat_ns: int, waited_ns: int) -> int:
+        word[0], waited[0] = beat_ns, waited_ns
+        return pulse.silent_since_ns()
+
+    assert since(1000, 500) == 1000
+    assert since(1000, 530) == 1030
+    assert since(1000, 580) == 1080
+    assert since(2000, 600) == 2000
+    assert since(2000, 601) == 2001
+    assert since(2000, 0) == 2000  # it has ended
 
 
 @pytest.fixture

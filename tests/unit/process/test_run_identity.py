@@ -6,10 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from lib.clock import SECOND_NS
 from lib.process.run_identity import (
     OrphanedError,
     Run,
@@ -19,6 +22,7 @@ from lib.process.run_identity import (
     is_alive,
     process_stat,
     run_of,
+    waited_for_cpu_ns,
 )
 from tests.helpers import wait_until
 from tests.processes import forked, run_python
@@ -53,6 +57,31 @@ def test_the_children_of_a_process_are_known_also_where_the_kernel_does_not_list
         process.kill()
         process.join()
         assert process.pid not in children()
+
+
+def test_who_has_work_and_no_cpu_waits_and_who_is_stopped_does_not():
+    def work_on_one_cpu():
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        while True:
+            pass
+
+    with ExitStack() as stack:
+        at_work = [stack.enter_context(forked(work_on_one_cpu)) for _ in range(3)]
+        stopped = stack.enter_context(forked(signal.pause))
+        os.kill(stopped.pid, signal.SIGSTOP)
+        before = {one.pid: waited_for_cpu_ns(one.pid) for one in (*at_work, stopped)}
+        began_ns = time.monotonic_ns()
+
+        def waited_ns(process) -> int:
+            return waited_for_cpu_ns(process.pid) - before[process.pid]
+
+        wait_until(lambda: min(map(waited_ns, at_work)) > SECOND_NS // 2, "all have waited")
+        # Two of three wait at any moment, and one works.
+        assert sum(map(waited_ns, at_work)) > 1.5 * (time.monotonic_ns() - began_ns)
+        assert waited_ns(stopped) < SECOND_NS // 4
+        stopped.kill()
+        stopped.join()
+        assert waited_for_cpu_ns(stopped.pid) == 0
 
 
 @pytest.mark.parametrize("name", ["sleep", "x) S 1 (y", "a\nb"])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from lib.clock import SECOND_NS
+from lib.cluster.streams import number_in
 
 ANSWER_LIMIT_NS: Final = 2 * SECOND_NS
 """How long an answer is waited for. While a stream elects a leader, 4 to 9 s, there is none."""
@@ -34,8 +35,7 @@ class Message(NamedTuple):
     @property
     def epoch(self) -> int:
         """The epoch of its writer, 0 of a message that no writer of ours has written."""
-        text = self.headers.get(EPOCH, "")
-        return int(text) if text.isascii() and text.isdecimal() else 0
+        return number_in(self.headers, EPOCH)
 
     @property
     def is_claim(self) -> bool:

@@ -43,7 +43,7 @@ from lib.cluster.broker import (
     Replied,
     StreamState,
 )
-from lib.cluster.streams import subject_of
+from lib.cluster.streams import number_in, subject_of
 from lib.net.event_loop import EventLoop
 
 MAX_EVENTS: Final = 4096
@@ -301,9 +301,8 @@ class NatsBroker:
 
     async def _on_message(self, message: Msg) -> None:
         headers = message.headers or {}
-        sequence = headers.get(_SEQUENCE, "0")
-        number = int(sequence) if sequence.isascii() and sequence.isdecimal() else 0
-        self._put(Delivered(message.subject, Message(number, headers, message.data)))
+        sequence = number_in(headers, _SEQUENCE)
+        self._put(Delivered(message.subject, Message(sequence, headers, message.data)))
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -20,8 +20,6 @@ WRITE_NS: Final = SECOND_NS // 2
 """How often it is written."""
 STALE_NS: Final = 5 * SECOND_NS
 """After that time its role is no longer at work."""
-MAX_FIGURE: Final = 2**63 - 1
-"""A larger one, which only a message that is none of ours can name, is written as this one."""
 MAX_HOST_CHARACTERS: Final = 64
 """The longest name of a host; what is beyond is cut off."""
 UNKNOWN: Final = -1
@@ -112,10 +110,9 @@ class StatusFile:
     def write(self, writer: str, figures: Figures) -> None:
         """Write the figures. Raises OSError."""
         header: dict[str, Any] = {"run": self._run, "writer": writer[:MAX_HOST_CHARACTERS]}
-        words = [min(figure, MAX_FIGURE) for figure in figures]
         state = self._state
         if state is None or state.header != header or not state.is_in_place():
-            self._state = create_state(self._path, header, words)
+            self._state = create_state(self._path, header, list(figures))
             return
-        for index, word in enumerate(words):
+        for index, word in enumerate(figures):
             state.words[index] = word

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from lib.wire.stream_messages import BatchHeader, ProtocolError, parse_batch_header
+from lib.wire.stream_messages import BatchHeader, ProtocolError, is_tape, parse_batch_header
 
 PRICE: Final = "TW_PRICE"
 NEWS: Final = "TW_NEWS"
@@ -38,6 +38,10 @@ CLOCK: Final = "Tw-Clock"
 
 WALL: Final = "Tw-Wall"
 """The header of an order with the wall clock of its host, ns since 1970."""
+
+MAX_NUMBER: Final = 2**63 - 1
+"""The largest number in a header."""
+MAX_DIGITS: Final = len(str(MAX_NUMBER))
 
 
 def live_subject(stream: str) -> str:
@@ -85,13 +89,17 @@ class TapePosition(NamedTuple):
 def position_of(headers: Mapping[str, str]) -> TapePosition | None:
     """Return how far the tape is published with a message; None if it does not say."""
     tape, next_sequence = headers.get(TAPE, ""), number_in(headers, NEXT)
-    return TapePosition(tape, next_sequence) if tape and next_sequence else None
+    return TapePosition(tape, next_sequence) if is_tape(tape) and next_sequence else None
 
 
 def number_in(headers: Mapping[str, str], name: str) -> int:
-    """Return the number in a header, 0 if there is none."""
+    """Return the number in a header, 0 if there is none, or none of 63 bits."""
     text = headers.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    # int() refuses more than 4,300 digits, and a sum of such numbers fits nowhere.
+    if not text.isascii() or not text.isdecimal() or len(text) > MAX_DIGITS:
+        return 0
+    number = int(text)
+    return number if number <= MAX_NUMBER else 0
 
 
 def split_batch(data: bytes) -> tuple[BatchHeader, bytes]:

@@ -119,6 +119,11 @@ def parse_batch_header(frame: bytes) -> BatchHeader:
     return header
 
 
+def is_tape(text: str) -> bool:
+    """Return whether a text can name a tape."""
+    return text.isascii() and bool(_TAPE.fullmatch(text.encode()))
+
+
 def excerpt(data: bytes) -> str:
     """Return the beginning of what a peer sent, safe to log."""
     return repr(data[:40])[1:] + ("…" if len(data) > 40 else "")

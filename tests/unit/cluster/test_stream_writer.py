@@ -124,7 +124,3 @@ def test_a_stream_that_has_lost_what_was_acknowledged_is_said_to_be_behind() -> 
     writer.append({}, b"x")
     hand_on(broker, writer)
     assert writer.standing is Standing.BEHIND
-
-
-def test_a_message_without_an_epoch_has_none() -> None:
-    assert Message(1, {"Tw-Epoch": "²"}, b"").epoch == 0

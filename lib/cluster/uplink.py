@@ -29,7 +29,6 @@ from lib.cluster.streams import (
     TAPE,
     TapePosition,
     live_subject,
-    number_in,
     position_of,
 )
 from lib.cluster.takeover import Takeover
@@ -92,6 +91,7 @@ class Uplink:
             broker, stream, cluster.host, to_ns(cluster.takeover_after), loop.clock()
         )
         self._has_claimed = False
+        self._is_overtaken = False
         self._feed: StreamFeed | None = None
         self._tape = ""
         self._made_of = ""
@@ -111,17 +111,25 @@ class Uplink:
         now_ns = self._loop.clock()
         if isinstance(event, Delivered):
             if event.subject == live_subject(self._stream):
+                epoch = event.message.epoch
                 self._heard_ns = now_ns
-                self.takeover.heard(number_in(event.message.headers, EPOCH), now_ns)
+                self._is_overtaken |= self.is_writer and epoch > self.writer.epoch
+                self.takeover.heard(epoch, now_ns)
         elif not self.writer.take(event):
             self.takeover.take(event, now_ns)
 
     def look(self) -> None:
-        """Do what there is to do. Raises RoleEndsError when this host is no longer the writer."""
+        """Do what there is to do. Raises RoleEndsError when this host is no longer the writer.
+
+        A writer without ticks learns by the words of the other one that it was overtaken. Its own
+        words come back, so silence means that its subscription is dead, as it does to a standby.
+        """
         now_ns = self._loop.clock()
+        if self._is_overtaken or self.writer.standing is Standing.OVERTAKEN:
+            raise RoleEndsError(StreamOvertaken(stream=self._stream, epoch=self.writer.epoch))
+        if now_ns - self._heard_ns > SILENCE_NS:
+            self.connected()
         match self.writer.standing:
-            case Standing.OVERTAKEN:
-                raise RoleEndsError(StreamOvertaken(stream=self._stream, epoch=self.writer.epoch))
             case Standing.BEHIND:
                 raise RoleEndsError(StreamLost(stream=self._stream, last=self.writer.last))
             case Standing.STANDBY:
@@ -156,8 +164,6 @@ class Uplink:
         if self._has_claimed:  # in vain
             self._has_claimed = False
             takeover.begin_anew(now_ns)
-        if now_ns - self._heard_ns > SILENCE_NS:
-            self.connected()
         takeover.look(now_ns)
         if takeover.is_due:
             last = takeover.last

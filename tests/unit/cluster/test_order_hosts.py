@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
 from lib.cluster import order_host
-from lib.cluster.broker import Answer, Appended, Connected, Delivered, Event, Failed, Message
+from lib.cluster.broker import Answer, Appended, Delivered, Event, Failed, Message
 from lib.cluster.ledger_journal import LedgerJournal, entry_of, place_of
 from lib.cluster.order_host import OrderHost
 from lib.cluster.status import Progress
@@ -112,7 +112,6 @@ class SubscribedBroker(ModelBroker):
         super().__init__(world.brokers)
         self._world = world
         self.hand_on = hand_on
-        hand_on(Connected("a:4222"))
 
     def append(
         self, stream: str, headers: Mapping[str, str], data: bytes, expected_last: int
@@ -495,6 +494,7 @@ def test_a_standby_takes_over_with_all_orders_when_the_writer_is_killed(world: W
 
 def test_each_host_knows_how_far_its_ledger_is(world: World) -> None:
     world.hosts[0].step()
+    assert world.hosts[0].broker in world.subscribers  # from the start, not after a silence
     assert progress_of(world.hosts[0]) == Progress(Activity.STARTING)
     first = trade(world, 5)
     last = len(world.stream.messages)

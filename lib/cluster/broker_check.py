@@ -6,6 +6,7 @@ cannot be answered yet, while brokers elect or start, is asked again.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -19,6 +20,9 @@ ASK_AGAIN_NS: Final = SECOND_NS
 MAX_UNHEARD: Final = 5
 """How often nobody may listen to JetStream's subjects before there is none: while brokers start,
 nobody does."""
+MAX_NAMESAKES: Final = 10
+"""How often a broker may have another client of this name: one that is gone without a word is
+connected for some seconds more (ping_interval in nats.conf)."""
 
 _STREAM_NOT_FOUND: Final = 10059
 _NO_JETSTREAM: Final = (10035, 10039, 10076)
@@ -29,11 +33,19 @@ _SUBJECT_TAKEN: Final = 10065
 _NOBODY_LISTENS: Final = "no responders"
 _REFUSED: Final = "authorization violation"
 _FORBIDDEN: Final = "permissions violation"
+_BROKER: Final = "$SYS.REQ.SERVER.PING.VARZ"
+_CLIENTS: Final = "$SYS.REQ.ACCOUNT.PING.CONNZ"
+"""Those of the same account."""
 
 _NO_JETSTREAM_TEXT: Final = (
     "cluster.servers: the brokers have no JetStream for this user: give its account jetstream, or "
     "import the streams there (etc/cluster/nats.conf)"
 )
+
+
+def client_name(host: str, role: str) -> str:
+    """Return the name of a connection: the host, its role, and what other processes do not have."""
+    return f"{host} {role} {secrets.token_hex(4)}"
 
 
 class Services(Protocol):
@@ -69,13 +81,16 @@ class BrokerCheck:
     """
 
     def __init__(
-        self, services: Services, streams: Sequence[str], *, makes: bool, trial: bool
+        self, services: Services, client: str, streams: Sequence[str], *, makes: bool, trial: bool
     ) -> None:
-        """`makes` is whether this role makes the streams where they are missing."""
+        """`client` is the name of the connection, by `client_name`.
+
+        `makes` is whether this role makes the streams where they are missing.
+        """
         self.is_over = False
         self.waits_for = ""
         self._services = services
-        self._asking = _check(streams, makes, trial)
+        self._asking = _check(client, streams, makes, trial)
         self._next: _Question | None = None
         self._question: int | None = None
         self._ask_ns = 0
@@ -123,7 +138,7 @@ def _check_refusal(reason: str) -> None:
 
 
 def _check(
-    streams: Sequence[str], makes: bool, trial: bool
+    client: str, streams: Sequence[str], makes: bool, trial: bool
 ) -> Generator[_Question | _Waits, _Reply, None]:
     names: set[str] = set()
     for stream in streams:
@@ -134,9 +149,11 @@ def _check(
         names |= {cluster.get("leader"), *(one["name"] for one in cluster.get("replicas") or ())}
     for name in sorted(names - {None, ""}):
         # One that is down does not answer; its successor is asked by the next role that starts.
-        reply = yield _Question("$SYS.REQ.SERVER.PING.VARZ", {"server_name": name})
-        if isinstance(reply, Mapping) and not trial:
-            _check_sync(name, reply)
+        reply = yield _Question(_BROKER, {"server_name": name})
+        if isinstance(reply, Mapping):
+            if not trial:
+                _check_sync(name, reply)
+            yield from _wait_for_name(client, name)
 
 
 def _stream(stream: str, makes: bool, trial: bool) -> _Asking:
@@ -212,3 +229,31 @@ def _check_sync(name: str, reply: Mapping[str, Any]) -> None:
             "set sync_interval: always in its jetstream block, and start it again; "
             "cluster.trial = true allows it"
         )
+
+
+def _wait_for_name(client: str, broker: str) -> Generator[_Question | _Waits, _Reply, None]:
+    """Wait until no other client of this host and role is connected to a broker."""
+    host, role, _ = client.rsplit(" ", 2)
+    for look in range(MAX_NAMESAKES):
+        reply = yield _Question(_CLIENTS, {"server_name": broker})
+        addresses = _namesakes(client, reply)
+        if not addresses:
+            return
+        if look + 1 < MAX_NAMESAKES:
+            yield _Waits(f"{role} of {host} is connected already, from {addresses[0]}")
+    raise CannotStartError(
+        f"cluster.host: {role} of {host} is connected already, from {addresses[0]}: each host "
+        "needs a name of its own, and two clusters on the same brokers need an account each "
+        "(etc/cluster/nats.conf)"
+    )
+
+
+def _namesakes(client: str, reply: _Reply) -> list[str]:
+    """Return the addresses of the other clients of the same host and role, in a broker's reply."""
+    data = reply.get("data", {}) if isinstance(reply, Mapping) else {}
+    begin = client.rpartition(" ")[0]
+    return [
+        str(one.get("ip"))
+        for one in data.get("connections") or ()
+        if one.get("name") != client and str(one.get("name")).rpartition(" ")[0] == begin
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from lib.cluster.broker import Connected, Disconnected, Event
-from lib.cluster.broker_check import BrokerCheck
+from lib.cluster.broker_check import BrokerCheck, client_name
 from lib.cluster.credentials import connect_options
 from lib.cluster.nats_broker import NatsBroker
 from lib.net.event_loop import EventLoop
@@ -45,9 +45,10 @@ def connect(
         else:
             early.append(event)
 
-    options = {**connect_options(cluster), "name": f"{cluster.host} {role}"}
+    client = client_name(cluster.host, role)
+    options = {**connect_options(cluster), "name": client}
     broker = NatsBroker(loop, options, take)
-    check = BrokerCheck(broker, streams, makes=makes, trial=cluster.trial)
+    check = BrokerCheck(broker, client, streams, makes=makes, trial=cluster.trial)
     awaited = LogOnce()
     is_connected = False
     while loop.running and not (is_connected and check.is_over):

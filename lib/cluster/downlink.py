@@ -11,10 +11,12 @@ they have missed.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.cluster.broker import Answer, Broker, Delivered, Looked, Message
+from lib.cluster.clock_watch import ClockWatch, believed_ns
 from lib.cluster.received_stream import (
     NewTapeError,
     ReceivedNews,
@@ -28,7 +30,7 @@ from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, posi
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
-from lib.process.log_events import ClocksDiffer, DownlinkEnds, StreamSilent
+from lib.process.log_events import DownlinkEnds, StreamSilent
 from lib.process.log_once import LogOnce
 from lib.process.role import RoleEndsError
 from lib.process.run_identity import siblings
@@ -40,8 +42,6 @@ MESSAGES_BACK: Final = 4096
 NEWS_BACK: Final = 1
 LOOK_AGAIN_NS: Final = SECOND_NS
 """The pause before a stream that is empty, or cannot be looked at, is looked at again."""
-MAX_AHEAD_NS: Final = SECOND_NS // 2
-"""How far in the future what has come may have been sent, by the wall clocks of two hosts."""
 
 
 class Downlink:
@@ -72,7 +72,7 @@ class Downlink:
         self._publication: ReceivedPublication | None = None
         self._server: StreamServer | None = None
         self._silence = LogOnce()
-        self._ahead = LogOnce()
+        self._clock_watch = ClockWatch(stream)
         self._listener = Listener(loop, host, port, setting, client_log, self._accept, siblings)
         self._listener.hold()
         loop.add_timed(self)
@@ -90,7 +90,7 @@ class Downlink:
                 if event.message.sequence:
                     self._receive(self._follower.delivered(event.message, now_ns))
                 else:
-                    self._follower.word(number_in(event.message.headers, LAST), now_ns)
+                    self._take_word(event.message, self._follower, now_ns)
         elif event.question == self._question:
             self._question = None
             if isinstance(event, Looked) and event.state.last:
@@ -162,7 +162,7 @@ class Downlink:
             self._publication = ReceivedPublication(message, self._kind)
         if self._server:
             if count := self._publication.receive(message):
-                self._server.publish(count, self._sent_ns(message))
+                self._server.publish(count, believed_ns(self._sent_ns(message), self._loop.clock()))
             return
         try:
             count = self._publication.receive(message)
@@ -171,12 +171,13 @@ class Downlink:
             count = self._publication.receive(message)
         self._publication.publish(count)
 
+    def _take_word(self, message: Message, follower: StreamFollower, now_ns: int) -> None:
+        follower.word(number_in(message.headers, LAST), now_ns)
+        with suppress(ProtocolError):  # it is no word of ours
+            self._clock_watch.heard(self._sent_ns(message), now_ns)
+
     def _sent_ns(self, message: Message) -> int:
-        """Return when a message was sent, by this host's monotonic clock."""
-        host, now_ns = self._loop.host, self._loop.clock()
-        offset_ns = number_in(message.headers, CLOCK) - (host.wall_ns() - now_ns)
-        sent_ns = split_batch(message.data)[0].sent_ns + offset_ns
-        if sent_ns > now_ns + MAX_AHEAD_NS:
-            ahead_s = round((sent_ns - now_ns) / SECOND_NS, 1)
-            self._ahead.log_first(ClocksDiffer(stream=self._stream, ahead_s=ahead_s))
-        return min(sent_ns, now_ns)
+        """Return when a message was sent, by this host's monotonic clock. Raises ProtocolError."""
+        loop = self._loop
+        offset_ns = number_in(message.headers, CLOCK) - (loop.host.wall_ns() - loop.clock())
+        return split_batch(message.data)[0].sent_ns + offset_ns

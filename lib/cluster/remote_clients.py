@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from lib.clock import SECOND_NS
 from lib.cluster.broker import HOST, Broker, Delivered, Message
+from lib.cluster.clock_watch import ClockWatch
 from lib.cluster.relay_session import (
     END,
     MAX_UNTAKEN_BYTES,
@@ -34,16 +34,13 @@ from lib.cluster.streams import CLOCK, WALL, number_in
 from lib.cluster.writer_watch import WORD_NS
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.process.log_events import ClocksDiffer, SessionClosed, SessionOpened, log_event
-from lib.process.log_once import LogOnce
+from lib.process.log_events import SessionClosed, SessionOpened, log_event
 from lib.wire.framing import MESSAGE_DELIMITER, RECEIVE_BYTES, split
 from lib.wire.order_messages import ErrorMessage, Logon, MessageError, decode_from_client, encode
 
 MAX_SESSIONS: Final = 512
 MAX_ENDED: Final = 1024
 """How many sessions that are over are remembered: a logon of one may come late."""
-MAX_APART_NS: Final = SECOND_NS
-"""How far the wall clocks of two hosts may be apart before it is logged."""
 GONE: Final = "the order host does not know the session any more"
 
 
@@ -71,7 +68,8 @@ class RemoteClients:
         self._remotes: dict[SessionName, _Remote] = {}
         self._ended: dict[SessionName, None] = {}
         """Sessions that are over, the oldest first."""
-        self._apart = LogOnce()
+        self._clocks: dict[str, ClockWatch] = {}
+        """Of the hosts of clients."""
         self._heard_ns = self._look_ns = loop.clock()
         loop.add_timed(self)
 
@@ -136,12 +134,12 @@ class RemoteClients:
             on_closed=partial(self._on_closed, name, remote),
             on_drained=lambda: remote.session.handed_on(self._loop.clock()),
         )
-        self._look_at_clock(name, message, now_ns)
         self._hand_on(name, remote, message, now_ns)
 
     def _hand_on(self, name: SessionName, remote: _Remote, message: Message, now_ns: int) -> None:
         """Pass what has come to the order manager."""
         session, connection = remote.session, remote.connection
+        self._look_at_clock(name.host, message, now_ns)
         data = session.take(message, now_ns)
         if data:
             shift_ns = self._shift_ns(message, now_ns)
@@ -194,11 +192,13 @@ class RemoteClients:
         """Return what to add to a monotonic time of the client's host for one of this host."""
         return number_in(message.headers, CLOCK) - (self._loop.host.wall_ns() - now_ns)
 
-    def _look_at_clock(self, name: SessionName, message: Message, now_ns: int) -> None:
+    def _look_at_clock(self, host: str, message: Message, now_ns: int) -> None:
+        if host not in self._clocks:
+            if len(self._clocks) >= MAX_SESSIONS:
+                self._clocks.clear()  # what differs is logged again
+            self._clocks[host] = ClockWatch(f"orders of {host}")
         ahead_ns = number_in(message.headers, WALL) - self._loop.host.wall_ns()
-        if abs(ahead_ns) > MAX_APART_NS:
-            ahead_s = round(ahead_ns / SECOND_NS, 1)
-            self._apart.log_first(ClocksDiffer(stream=f"orders of {name.host}", ahead_s=ahead_s))
+        self._clocks[host].heard(now_ns + ahead_ns, now_ns)
 
 
 def admitted(frame: bytes, client_id: str, shift_ns: int) -> bytes:

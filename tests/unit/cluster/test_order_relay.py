@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from daemons.order_manager import OrderManager
 from lib.clock import SECOND_NS
@@ -20,6 +21,7 @@ from lib.cluster.broker import Delivered, Message
 from lib.cluster.local_clients import LocalClients
 from lib.cluster.relay_session import END, NUMBER, SessionName
 from lib.cluster.remote_clients import GONE, RemoteClients, admitted
+from lib.cluster.streams import CLOCK, WALL
 from lib.net.event_loop import EventLoop
 from lib.net.host import SystemHost
 from lib.process.client_log import ClientLog
@@ -361,3 +363,29 @@ def test_an_order_is_the_clients_and_its_time_is_that_of_the_order_host() -> Non
         admitted(b'{"type":"logon","client_id":"other"}', "mine", 0)
     for verbatim in (b'{"type":"logon","client_id":"mine"}', b"noise"):
         assert admitted(verbatim, "mine", 50) == verbatim + b"*"
+
+
+@pytest.mark.parametrize(("hours", "reason"), [(1, " s ahead"), (-1, "expired: ")])
+def test_an_order_from_a_host_whose_clock_is_an_hour_off_is_not_filled(
+    hosts: Hosts, hours: int, reason: str
+) -> None:
+    def is_of_another_clock(event: Delivered) -> bool:
+        headers = event.message.headers
+        if event.subject.startswith("tw.orders"):
+            assert isinstance(headers, dict)
+            for name in (WALL, CLOCK):
+                headers[name] = str(int(headers[name]) + hours * 3600 * SECOND_NS)
+        return True
+
+    hosts.bus.passes = is_of_another_clock
+    client = hosts.logged_on()
+    with capture_logs() as logged:
+        client.send({**an_order(1), "sent_ns": hosts.loop.clock()})
+        assert reason in client.answer()["reason"]
+
+        def differences() -> list[float]:
+            hosts.step()
+            return [line["ahead_s"] for line in logged if line["event"] == "clocks_differ"]
+
+        (ahead_s,) = wait_until(differences, "the clocks are compared")
+    assert ahead_s == pytest.approx(hours * 3600, abs=60)

@@ -46,7 +46,7 @@ MAX_DECIDED_BYTES: Final = 64 * 1024
 """About how many bytes of clients' messages become one message of the stream. With the last turn
 it is some 1,000 orders at most, and so less than the 1 MiB that brokers take by default."""
 NOT_ACKNOWLEDGED: Final = (
-    "the brokers have not acknowledged it, so whether it is booked is not known; send it again"
+    "the brokers have not acknowledged it ({}), so whether it is booked is not known; send it again"
 )
 
 
@@ -166,7 +166,7 @@ class OrderHost:
         if place := journal.appended():
             manager.commit(place)
         elif journal.has_failed():
-            self._ledger.fail(LedgerError(NOT_ACKNOWLEDGED))
+            self._ledger.fail(LedgerError(NOT_ACKNOWLEDGED.format(journal.writer.failure)))
             manager.commit()
         if not journal.is_idle:
             return

@@ -29,10 +29,13 @@ from lib.cluster.broker import (
     Answer,
     Appended,
     Broker,
+    Failed,
     Looked,
     Message,
     Read,
 )
+from lib.process.log_events import StreamNotWritten
+from lib.process.log_once import LogOnce
 
 ASK_AGAIN_NS: Final = SECOND_NS // 4
 """The pause before the brokers are asked again."""
@@ -65,6 +68,7 @@ class StreamWriter:
         epoch: that of its claim.
         last: the sequence up to which the stream is known.
         acknowledgements: how long the latest messages took.
+        failure: why it is not known whether the last message that failed is in the stream.
 
     """
 
@@ -74,6 +78,7 @@ class StreamWriter:
         self.epoch = 0
         self.last = 0
         self.acknowledgements = AcknowledgementTimes()
+        self.failure = ""
         self._broker = broker
         self._stream = stream
         self._host = host
@@ -84,6 +89,7 @@ class StreamWriter:
         self._end: int | None = None
         """The sequence up to which a resolution reads, None until it is known."""
         self._found: list[Message] = []
+        self._problem = LogOnce()
 
     def claim(
         self, last_sequence: int, last_epoch: int, headers: Mapping[str, str] = NO_HEADERS
@@ -112,11 +118,20 @@ class StreamWriter:
             self.acknowledgements.add(answer.took_ns)
             self._is_claimed = True
             self.standing = Standing.WRITER
+            self._problem.over()
         else:
+            self._note_failure(answer)
             self.standing = Standing.RESOLVING
             self._end = None
             self._ask_ns = 0
         return True
+
+    def _note_failure(self, answer: Answer) -> None:
+        self.failure = "another message came before it"
+        if isinstance(answer, Failed):
+            self.failure = answer.reason
+            event = StreamNotWritten(stream=self._stream, reason=answer.reason)
+            self._problem.log_first(event)
 
     def look(self, now_ns: int) -> None:
         """Ask what there is to ask. To be called in each pass."""

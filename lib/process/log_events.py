@@ -520,6 +520,14 @@ class StreamLost(LogEvent, frozen=True, tag="stream_lost"):
     last: Annotated[int, Meta(description="sequence of the stream")]
 
 
+@_logged("warning", by=_WRITERS)
+class StreamNotWritten(LogEvent, frozen=True, tag="stream_not_written"):
+    """The brokers do not acknowledge messages: no space, no leader. Logged once, until they do."""
+
+    stream: StreamName
+    reason: str
+
+
 @_logged("error", by=_STREAM_ROLES)
 class NoMajority(LogEvent, frozen=True, tag="no_majority"):
     """No leader of the stream answers: no majority of the brokers can be reached. Logged once."""
@@ -569,10 +577,7 @@ class StreamSilent(LogEvent, frozen=True, tag="stream_silent"):
 
 @_logged("warning", by=(DOWNLINK, ORDER_RELAY))
 class ClocksDiffer(LogEvent, frozen=True, tag="clocks_differ"):
-    """The wall clocks of two hosts differ: by them, what has come was sent so far in the future.
-
-    Below 0: in the past. Logged once.
-    """
+    """Two wall clocks differ: what comes seems sent so far in the future, below 0 in the past."""
 
     stream: StreamName
     ahead_s: Seconds

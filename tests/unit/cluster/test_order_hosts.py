@@ -534,7 +534,7 @@ def test_orders_without_an_acknowledgement_are_answered_with_an_error_and_booked
     with patch.object(ModelBroker, "append", _appends_and_says_nothing):
         client._send(client._next_order())
         world.run(lambda: bool(client.errors))
-    assert client.errors == [order_host.NOT_ACKNOWLEDGED]
+    assert client.errors == [order_host.NOT_ACKNOWLEDGED.format("no answer")]
     world.run(lambda: client.has_all)
     assert [len(entry_of(one).orders) for one in world.stream.messages] == [0, 1, 1]
 

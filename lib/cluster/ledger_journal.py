@@ -111,10 +111,10 @@ class LedgerJournal:
     @property
     def has_all(self) -> bool:
         """Whether the ledger of a standby has all that was seen of the stream."""
-        follower, last = self._follower, self.takeover.last
-        if follower is None or last is None:
+        follower, takeover = self._follower, self.takeover
+        if follower is None or takeover.last is None:
             return False
-        return self.is_projected and follower.next_sequence > last.sequence
+        return self.is_projected and follower.next_sequence > takeover.end
 
     @property
     def is_overtaken(self) -> bool:
@@ -287,13 +287,11 @@ class LedgerJournal:
         takeover.look(now_ns)
         if not takeover.is_due:
             return
-        last = takeover.last
-        sequence, epoch = (last.sequence, last.epoch) if last else (0, 0)
-        if follower.next_sequence <= sequence:
-            follower.word(sequence, now_ns)
+        if follower.next_sequence <= takeover.end:
+            follower.word(takeover.end, now_ns)
         elif not self._waiting:
             self._has_claimed = True
-            self.writer.claim(sequence, epoch)
+            self.writer.claim(takeover.end, takeover.epoch)
 
     def _note_claim(self) -> bool:
         """Return whether this host is the writer, and was a standby before."""

@@ -11,15 +11,26 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from lib.clock import SECOND_NS
 from lib.cluster.broker import Message
 from lib.cluster.stream_writer import Standing, StreamWriter
-from lib.cluster.streams import MAX_MESSAGE_BYTES, NEXT, TAPE, TapePosition, position_of
+from lib.cluster.streams import (
+    MAX_MESSAGE_BYTES,
+    MAX_TICK_AGE_S,
+    NEXT,
+    TAPE,
+    TapePosition,
+    position_of,
+)
 from lib.streams.stream_client import Frames
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import encode_batch_header
 
 MAX_KEPT_BYTES: Final = 1024 * 1024
 """The most bytes of frames that are kept; then the gateway waits."""
+ANEW_NS: Final = MAX_TICK_AGE_S * SECOND_NS // 5
+"""After how long without frames a message without any says how far the tape is. Otherwise the
+stream would forget it, and a successor would begin another tape."""
 
 
 class _Piece(NamedTuple):
@@ -44,6 +55,8 @@ class Publisher:
         self._linger_ns = linger_ns
         self._kept: deque[_Piece] = deque()
         self._kept_bytes = 0
+        self._append_ns: int | None = None
+        """When a message was appended last; of a new writer, when it has begun."""
         self._appended: TapePosition | None = None
         """How far the tape is with the message that is on its way."""
 
@@ -84,11 +97,12 @@ class Publisher:
             self._is_in_stream(self._appended)
             self._appended = None
         if not self._kept:
+            self._keep_position(now_ns, headers)
             return
         pieces = self._next_message()
         is_whole = len(pieces) < len(self._kept) or self.is_full
         if is_whole or now_ns >= self._kept[0].came_ns + self._linger_ns:
-            self._append(pieces, headers)
+            self._append(pieces, now_ns, headers)
 
     def _next_message(self) -> list[_Piece]:
         """Return what goes into the next message: frames of one tape, without a gap."""
@@ -106,14 +120,27 @@ class Publisher:
             pieces.append(piece)
         return pieces
 
-    def _append(self, pieces: list[_Piece], headers: Mapping[str, str]) -> None:
+    def _keep_position(self, now_ns: int, headers: Mapping[str, str]) -> None:
+        if self._append_ns is None:
+            self._append_ns = now_ns
+        if self.position and now_ns - self._append_ns >= ANEW_NS:
+            header = encode_batch_header(self.position.next_sequence, 0, now_ns)
+            self._append_message(self.position, header, now_ns, headers)
+
+    def _append(self, pieces: list[_Piece], now_ns: int, headers: Mapping[str, str]) -> None:
         first, last = pieces[0].frames, pieces[-1].frames
         position = TapePosition(pieces[0].tape, last.first + last.count)
         count = position.next_sequence - first.first
         data = encode_batch_header(first.first, count, first.sent_ns)
         data += b"".join(piece.frames.frames for piece in pieces)
+        self._append_message(position, data, now_ns, headers)
+
+    def _append_message(
+        self, position: TapePosition, data: bytes, now_ns: int, headers: Mapping[str, str]
+    ) -> None:
         self._writer.append({**headers, **headers_of(position)}, data)
         self._appended = position
+        self._append_ns = now_ns
 
     def _take_found(self, found: list[Message]) -> None:
         """Go on behind what is in the stream."""

@@ -15,8 +15,10 @@ class Takeover:
     """Watches the writer of one stream, for a host that would succeed it. Pure.
 
     Attributes:
-        last: the stream's last message that was read, None if it is empty or not known.
-        is_due: whether to claim the stream now, behind `last`.
+        last: the last message of a writer that was read, None if there is none or it is not known.
+        end: the last sequence of the stream, by the last look; -1 before it. The message there may
+            be gone, after a while without ticks, or that of a stranger.
+        is_due: whether to claim the stream now, behind `end`.
 
     """
 
@@ -31,8 +33,9 @@ class Takeover:
         self._watch = WriterWatch(takeover_after_ns, now_ns)
         self._question: int | None = None
         self._look_ns = now_ns
-        self._last_seen = -1
-        """The last sequence of the stream, by the last look."""
+        self.end = -1
+        self._wanted = 0
+        """The sequence that is read."""
         self._is_known = False
         """Whether `last` is the last message of the stream, by the last look."""
         self._at_once = False
@@ -41,10 +44,15 @@ class Takeover:
 
     @property
     def is_due(self) -> bool:
-        """Whether to claim the stream now, behind `last`."""
+        """Whether to claim the stream now, behind `end`."""
         if not self._is_known or self._question is not None:
             return False
-        return self.last is None or self._at_once or self._watch.is_over()
+        return self.end == 0 or self._at_once or self._watch.is_over()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last writer, or more: no stream has had more epochs than messages."""
+        return self.last.epoch if self.last else self.end
 
     @property
     def writer(self) -> str:
@@ -86,8 +94,8 @@ class Takeover:
         return True
 
     def _take_state(self, state: StreamState, now_ns: int) -> None:
-        if state.last != self._last_seen:  # it writes, whether its words come or not
-            self._last_seen = state.last
+        if state.last != self.end:  # it writes, whether its words come or not
+            self.end = state.last
             self._is_known = False
             self._watch.heard(now_ns)
         self._watch.looked(now_ns, has_leader=state.has_leader)
@@ -96,7 +104,7 @@ class Takeover:
         elif state.last == 0:
             self.last, self._is_known = None, True
         elif not self._is_known and self._is_wanted(now_ns):
-            self._question = self._broker.read(self._stream, state.last, 1)
+            self._read(state.last)
 
     def _is_wanted(self, now_ns: int) -> bool:
         """Whether to read the last message: while the writer writes it is soon another one.
@@ -107,10 +115,20 @@ class Takeover:
             return True
         return self._at_once or self._watch.is_silent(now_ns)
 
+    def _read(self, sequence: int) -> None:
+        self._wanted = sequence
+        self._question = self._broker.read(self._stream, sequence, 1)
+
     def _take_last(self, messages: list[Message]) -> None:
-        if not messages or messages[-1].sequence != self._last_seen:
+        last = messages[0] if messages else None
+        if last and last.sequence != self._wanted:  # what was wanted is gone
+            if self._wanted == self.end:
+                return  # the next look finds a later end
+            last = None
+        if last and not last.epoch and self._wanted > 1:  # of a stranger
+            self._read(self._wanted - 1)
             return
-        self.last = messages[-1]
+        self.last = last if last and last.epoch else None
         self._is_known = True
         is_own = self.writer == self._host
         self._watch.takeover_after_ns = OWN_SILENCE_NS if is_own else self._takeover_after_ns

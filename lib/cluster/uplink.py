@@ -171,7 +171,7 @@ class Uplink:
                 {key: last.headers[key] for key in CARRIED if key in last.headers} if last else {}
             )
             self._has_claimed = True
-            self.writer.claim(last.sequence if last else 0, last.epoch if last else 0, carried)
+            self.writer.claim(takeover.end, takeover.epoch, carried)
         elif takeover.writer not in ("", self._cluster.host):
             self._standing_by.log_new(StandingBy(stream=self._stream, writer=takeover.writer))
 
@@ -181,6 +181,7 @@ class Uplink:
             self.writer.resolved()  # says what became of the claim
         if self.writer.standing is Standing.WRITER and not self.is_writer:
             self.is_writer = True
+            self._go_on()
             former = self.takeover.writer
             log_event(
                 structlog.get_logger(),
@@ -199,6 +200,12 @@ class Uplink:
         if now_ns >= self._word_ns:
             self._word_ns = now_ns + WORD_NS
             self._give_word(now_ns)
+
+    def _go_on(self) -> None:
+        """Say what the stream says of the tape, until the gateway does."""
+        self._publisher.position = self.position
+        if last := self.takeover.last:
+            self._made_of = last.headers.get(CONTENTS, "")
 
     @property
     def position(self) -> TapePosition | None:

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.clock import MILLISECOND_NS
-from lib.cluster.publisher import MAX_KEPT_BYTES, Publisher
+from lib.cluster.publisher import ANEW_NS, MAX_KEPT_BYTES, Publisher
 from lib.cluster.received_stream import ReceivedPublication, ReceivedTicks
 from lib.cluster.stream_follower import StreamFollower
 from lib.cluster.stream_writer import Standing, StreamWriter
@@ -164,3 +164,20 @@ def test_the_newest_frame_is_known_before_and_after_the_stream_has_it():
         host.publisher.look(now_ns, {})
     assert host.publisher.position.next_sequence == 8
     assert host.publisher.newest == 7
+
+
+def test_a_tape_without_ticks_is_not_forgotten_by_the_stream():
+    broker, writer, publisher = writing()
+    publisher.keep("t", [ticks(1, 7)], 0)
+    now_ns = 0
+    while now_ns < 3 * ANEW_NS:
+        now_ns += ANEW_NS // 10
+        publisher.look(now_ns, {"Tw-Contents": "c"})
+        while broker.answers:
+            assert writer.take(broker.answers.pop())
+    messages = broker.brokers.stream(STREAM).messages
+    assert [split_batch(one.data)[0].count for one in messages[1:]] == [7, 0, 0]
+    assert {position_of(one.headers) for one in messages[1:]} == {("t", 8)}
+    assert messages[-1].headers["Tw-Contents"] == "c"
+    received = ReceivedPublication(messages[1], ReceivedTicks)
+    assert [received.receive(one) for one in messages[1:]] == [7, 0, 0]

@@ -4,7 +4,7 @@ from lib.clock import SECOND_NS
 from lib.cluster.broker import EPOCH, HOST
 from lib.cluster.takeover import Takeover
 from lib.cluster.writer_watch import LOOK_NS, WORD_NS
-from tests.cluster_broker import Faults, ModelBroker, ModelBrokers
+from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, Stream
 
 STREAM = "TW_TEST"
 AFTER_NS = 3 * SECOND_NS
@@ -96,3 +96,45 @@ def test_a_claim_at_once_waits_only_for_the_last_message():
     assert standby.wait(2 * LOOK_NS)
     standby.takeover.begin_anew(standby.now_ns)
     assert not standby.wait(WORD_NS)
+
+
+def forget(stream: Stream) -> None:
+    """All messages are older than the stream keeps them."""
+    stream.first = len(stream.messages) + 1
+
+
+def test_a_stream_that_has_forgotten_all_is_claimed_above_any_epoch_that_it_can_have_had() -> None:
+    standby = Standby(messages=5)
+    forget(standby.stream)
+    assert not standby.wait(AFTER_NS - LOOK_NS)
+    assert standby.wait(2 * LOOK_NS)
+    assert standby.takeover.last is None
+    assert (standby.takeover.end, standby.takeover.epoch) == (5, 5)
+
+
+def test_a_writer_with_nothing_to_write_keeps_a_stream_that_has_forgotten_all() -> None:
+    standby = Standby(messages=5)
+    forget(standby.stream)
+    for _ in range(20):
+        standby.takeover.heard(3, standby.now_ns)
+        assert not standby.wait(WORD_NS)
+
+
+@pytest.mark.parametrize("strangers", [1, 5])
+def test_behind_messages_of_strangers_the_last_writer_is_found(strangers: int) -> None:
+    standby = Standby(messages=3)
+    for number in range(strangers):
+        standby.stream.append({}, b'{"type":"io.nats.jetstream.api"}', 3 + number)
+    assert standby.wait(2 * AFTER_NS)
+    assert standby.takeover.last == standby.stream.messages[2]
+    assert (standby.takeover.end, standby.takeover.epoch) == (3 + strangers, 1)
+
+
+def test_where_only_messages_of_strangers_are_kept_there_is_no_last_writer() -> None:
+    standby = Standby(messages=3)
+    standby.stream.append({}, b"", 3)
+    standby.stream.append({}, b"", 4)
+    standby.stream.first = 4
+    assert standby.wait(2 * AFTER_NS)
+    assert standby.takeover.last is None
+    assert standby.takeover.epoch == 5

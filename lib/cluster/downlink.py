@@ -30,7 +30,7 @@ from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, posi
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
-from lib.process.log_events import DownlinkEnds, StreamSilent
+from lib.process.log_events import DownlinkEnds, ForeignMessage, StreamSilent
 from lib.process.log_once import LogOnce
 from lib.process.role import RoleEndsError
 from lib.process.run_identity import siblings
@@ -72,6 +72,7 @@ class Downlink:
         self._publication: ReceivedPublication | None = None
         self._server: StreamServer | None = None
         self._silence = LogOnce()
+        self._stranger = LogOnce()
         self._clock_watch = ClockWatch(stream)
         self._listener = Listener(loop, host, port, setting, client_log, self._accept, siblings)
         self._listener.hold()
@@ -139,6 +140,10 @@ class Downlink:
 
     def _receive(self, messages: list[Message]) -> None:
         for message in messages:
+            if not message.epoch:
+                event = ForeignMessage(stream=self._stream, sequence=message.sequence)
+                self._stranger.log_first(event)
+                continue
             if message.is_claim and position_of(message.headers) is None:
                 continue  # the first one of all: there was no tape yet
             try:

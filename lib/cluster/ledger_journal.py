@@ -46,7 +46,8 @@ from lib.ledger.journal import (
 )
 from lib.ledger.projection import project
 from lib.ledger.writer import Ledger
-from lib.process.log_events import LedgerSetApart, log_event
+from lib.process.log_events import ForeignMessage, LedgerSetApart, log_event
+from lib.process.log_once import LogOnce
 
 MAX_WAITING: Final = 256
 """The most messages that wait for the ledger. Further ones are read later."""
@@ -97,6 +98,7 @@ class LedgerJournal:
         self._data: bytes | None = None
         """What is being appended, until its outcome is taken."""
         self._is_overtaken = False
+        self._stranger = LogOnce()
 
     @property
     def is_idle(self) -> bool:
@@ -208,6 +210,8 @@ class LedgerJournal:
         entries: list[tuple[JournalPlace, JournalEntry]] = []
         size = 0
         for message in self._waiting:
+            if not message.epoch:
+                self._stranger.log_first(ForeignMessage(stream=LEDGER, sequence=message.sequence))
             if size >= MAX_PROJECTED_BYTES:
                 break
             entries.append((place_of(message), entry_of(message)))
@@ -314,8 +318,11 @@ def place_of(message: Message) -> JournalPlace:
 
 
 def entry_of(message: Message) -> JournalEntry:
-    """Return what a message books. Raises JournalError."""
-    if message.is_claim:
+    """Return what a message books. Raises JournalError.
+
+    One that no writer has written books nothing, whatever it says.
+    """
+    if message.is_claim or not message.epoch:
         return NO_ORDERS
     try:
         return decode_entry(message.data)

@@ -528,6 +528,14 @@ class StreamNotWritten(LogEvent, frozen=True, tag="stream_not_written"):
     reason: str
 
 
+@_logged("warning", by=(DOWNLINK, ORDER_MANAGER))
+class ForeignMessage(LogEvent, frozen=True, tag="foreign_message"):
+    """A message of the stream is of none of its writers, and counts for nothing. Logged once."""
+
+    stream: StreamName
+    sequence: Annotated[int, Meta(description="sequence of the stream")]
+
+
 @_logged("error", by=_STREAM_ROLES)
 class NoMajority(LogEvent, frozen=True, tag="no_majority"):
     """No leader of the stream answers: no majority of the brokers can be reached. Logged once."""

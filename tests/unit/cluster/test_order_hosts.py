@@ -617,3 +617,25 @@ def test_a_client_at_its_loss_limit_stays_there_when_another_host_takes_over(
     first._paused_until_ns = 2**63
     world.run(lambda: second.manager is not None)
     assert clients_at_limit(second.settings.var_dir) == ["client-1"]
+
+
+NOT_OURS = b'{"type":"io.nats.jetstream.api.v1.stream_info_response"}'
+
+
+def test_a_message_that_no_writer_has_written_books_nothing_and_stops_nobody(world: World) -> None:
+    """A host of the same account can have JetStream answer into the ledger."""
+    first, stream, client = trade(world, 3), world.stream, world.clients[0]
+    (second,) = (host for host in world.hosts if host is not first)
+    stream.append({}, NOT_OURS, len(stream.messages))
+    client._send(client._next_order())
+    with capture_logs() as logged:
+        world.run(lambda: client.has_all and all(host.follows_all() for host in world.hosts))
+    assert serving(world) is first
+    assert [line["event"] for line in logged].count("foreign_message") == len(world.hosts)
+    first.end("killed")
+    first._paused_until_ns = 2**63
+    stream.append({}, NOT_OURS, len(stream.messages))
+    world.run(lambda: second.manager is not None)
+    assert second._role._ledger.last_order_id("client-0") == 4
+    assert stream.messages[-1].epoch == 2
+    assert second.ends == []

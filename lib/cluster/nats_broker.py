@@ -63,6 +63,22 @@ _SEQUENCE: Final = "Nats-Sequence"
 _EXPECTED_LAST: Final = "Nats-Expected-Last-Sequence"
 
 
+class _Client(Client):
+    """The client of the library, which goes on behind a message that it cannot read.
+
+    A host may send any bytes to subjects of its own. At a subject or a status that is no UTF-8 the
+    library alone would stop reading, for as long as it takes it to miss an answer to its pings.
+    """
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except (UnicodeDecodeError, IndexError) as error:
+            await self._error_cb(ValueError(f"a message that cannot be read: {error}"))
+
+
 class NatsBroker:
     """The brokers, for one daemon. A `Timed` of its event loop; used from its thread only."""
 
@@ -82,7 +98,7 @@ class NatsBroker:
         loop.add_timed(self)
         self._asyncio = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._client = Client()
+        self._client = _Client()
         self._subscriptions: dict[str, Subscription] = {}
         self._thread = threading.Thread(target=self._run, name="nats", daemon=True)
         self._thread.start()
@@ -171,7 +187,7 @@ class NatsBroker:
     async def _connect(self) -> None:
         """Connect, for as long as it takes; from then on the library connects again by itself."""
         while True:
-            self._client = client = Client()
+            self._client = client = _Client()
             try:
                 await client.connect(
                     allow_reconnect=True,

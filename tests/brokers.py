@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("nats", reason="requirements-cluster.txt is not installed")
 
-from lib.cluster.broker import Delivered, Event
+from chaos.faults.connection_faults import Blackhole, Clear
+from chaos.faults.proxy import Proxy
+from lib.cluster.broker import Connected, Delivered, Event
+from lib.cluster.broker_check import BrokerCheck
 from lib.cluster.credentials import connect_options
 from lib.cluster.nats_broker import NatsBroker
 from lib.net.event_loop import EventLoop
@@ -34,6 +39,21 @@ def cluster_settings(
 ) -> ClusterSettings:
     credentials = brokers.credentials(user) if user else None
     return ClusterSettings(servers=brokers.urls, host=host, credentials=credentials, **further)
+
+
+def check(client: BrokerClient, *streams: str, makes: bool, name: str = "host-1 test 1") -> None:
+    """Check the brokers, for as long as it takes. Raises CannotStartError."""
+    client.wait_for(lambda event: isinstance(event, Connected))
+    checking = BrokerCheck(client.broker, name, streams, makes=makes, trial=False)
+    taken = 0
+    deadline_s = time.monotonic() + ANSWER_S
+    while not checking.is_over:
+        assert time.monotonic() < deadline_s, checking.waits_for
+        checking.look(client.loop.clock())
+        client.loop.poll()
+        for event in client.events[taken:]:
+            checking.take(event, client.loop.clock())
+        taken = len(client.events)
 
 
 class BrokerClient:
@@ -70,3 +90,47 @@ class BrokerClient:
 
     def __exit__(self, *_: object) -> None:
         self.broker.close()
+
+
+@contextmanager
+def brokers_behind_links(directory: Path) -> Iterator[Brokers]:
+    """Three brokers, which are reached by links only."""
+    with Brokers(directory) as brokers:
+        hide_addresses(brokers)
+        brokers.start()
+        yield brokers
+
+
+def hide_addresses(brokers: Brokers) -> None:
+    """Let no broker tell a client where the others are: it would pass by its link."""
+    for path in brokers.directory.glob("*/nats.conf"):
+        text = path.read_text()
+        assert "\ncluster {\n" in text
+        path.write_text(text.replace("\ncluster {\n", "\ncluster {\n  no_advertise: true\n"))
+
+
+class Link:
+    """A host's way to the brokers, which a test can cut."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        ports = [int(url.rpartition(":")[2]) for url in brokers.urls]
+        self._proxies = [Proxy(("127.0.0.1", port)) for port in ports]
+        self.servers = [f"nats://127.0.0.1:{proxy.port}" for proxy in self._proxies]
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """A time in which no byte passes; what is sent arrives afterwards, if its end still is."""
+        for proxy in self._proxies:
+            proxy.fault = Blackhole()
+        try:
+            yield
+        finally:
+            for proxy in self._proxies:
+                proxy.fault = Clear()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for proxy in self._proxies:
+            proxy.close()

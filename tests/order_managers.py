@@ -14,7 +14,7 @@ from typing import Any
 from daemons.order_manager import OrderManager
 from lib.process.role import run_role
 from tests.clients import OrderClient
-from tests.helpers import wait_until
+from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
 
 NO_LIMITS = {
@@ -44,6 +44,17 @@ class RunningOrderManager:
 
     def wait_for(self, event: str, **keys: Any) -> dict[str, Any]:
         return self.stack.wait_for_event("order_manager", event, **keys)
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        """Check its ledger, as a user would."""
+        return subprocess.run(
+            [sys.executable, "-m", "lib.ledger", "--check"],
+            cwd=PROJECT_ROOT,
+            env=self.stack.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def printed(self) -> list[str]:
         """The lines that it has printed so far."""

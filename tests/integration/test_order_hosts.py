@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -12,7 +10,7 @@ import pytest
 from lib.stack.brokers import Brokers
 from tests.brokers import brokers  # noqa: F401  a fixture
 from tests.clients import order
-from tests.helpers import PROJECT_ROOT, wait_until
+from tests.helpers import wait_until
 from tests.order_managers import NO_LIMITS, RunningOrderManager
 from tests.stack import PrivateStack
 
@@ -38,17 +36,6 @@ def hosts(brokers: Brokers) -> Iterator[list[RunningOrderManager]]:  # noqa: F81
         yield hosts
 
 
-def check(host: RunningOrderManager) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lib.ledger", "--check"],
-        cwd=PROJECT_ROOT,
-        env=host.stack.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_a_standby_takes_over_with_all_orders_and_check_agrees_on_both_hosts(
     hosts: list[RunningOrderManager],
     brokers: Brokers,  # noqa: F811
@@ -70,13 +57,13 @@ def test_a_standby_takes_over_with_all_orders_and_check_agrees_on_both_hosts(
     returned.wait_for("standing_by", writer="order-b")
     for host in (returned, second):
         checked = wait_until(
-            lambda h=host: "22 orders" in (found := check(h)).stdout and found,
+            lambda h=host: "22 orders" in (found := h.check()).stdout and found,
             "the ledger has all orders",
         )
         assert checked.returncode == 0, checked
         assert "note: the same as the stream, up to message 24" in checked.stdout
     brokers.end()
-    checked = check(second)
+    checked = second.check()
     assert checked.returncode == 2
     assert "22 orders, 21 fills" in checked.stdout
     assert checked.stderr.startswith("NOT compared with TW_LEDGER: no broker of nats://127.0.0.1:")

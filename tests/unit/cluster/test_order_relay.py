@@ -24,10 +24,12 @@ from lib.cluster.remote_clients import GONE, RemoteClients, admitted
 from lib.cluster.streams import CLOCK, WALL
 from lib.net.event_loop import EventLoop
 from lib.net.host import SystemHost
+from lib.prices import PRICE_SCALE
 from lib.process.client_log import ClientLog
 from lib.settings import Settings
 from lib.stack.private_stack import free_ports
-from lib.wire.order_messages import MessageError, Order, decode_from_client
+from lib.trading.order_client import OrderClient
+from lib.wire.order_messages import MessageError, Order, decode_from_client, make_order
 from tests.clients import order as an_order
 from tests.helpers import wait_until
 
@@ -389,3 +391,33 @@ def test_an_order_from_a_host_whose_clock_is_an_hour_off_is_not_filled(
 
         (ahead_s,) = wait_until(differences, "the clocks are compared")
     assert ahead_s == pytest.approx(hours * 3600, abs=60)
+
+
+@pytest.mark.parametrize("lost", ["tw.orders", "tw.reports"])
+def test_a_strategy_sends_an_order_again_that_was_on_its_way(hosts: Hosts, lost: str) -> None:
+    """By the client that the strategy has: whether the order or its answer was lost."""
+    strategy = OrderClient("strategy")
+
+    def connected() -> Client:
+        client = hosts.connect()
+        client.sock.sendall(strategy.connected(hosts.loop.clock()))
+        take(client)
+        client.sock.sendall(strategy.resend())
+        return client
+
+    def take(client: Client) -> None:
+        frame = json.dumps(client.answer()).encode() + b"*"
+        assert len(list(strategy.receive(frame, hosts.loop.clock()))) == 1
+
+    client = connected()
+    hosts.bus.passes = lambda event: not event.subject.startswith(lost) or not event.message.data
+    order = make_order(
+        order_id=1, symbol="AAPL", side="BUY", quantity=10, price=173 * PRICE_SCALE, position=0
+    )
+    client.sock.sendall(strategy.submit(order, hosts.loop.clock()))
+    client.wait_for_the_end()
+    assert hosts.manager._ledger.position("strategy", "AAPL") == (10 if lost == "tw.reports" else 0)
+    hosts.bus.passes = lambda _: True
+    take(connected())
+    assert not strategy.unanswered
+    assert hosts.manager._ledger.position("strategy", "AAPL") == 10

@@ -18,8 +18,8 @@ from lib.errors import CannotStartError
 ASK_AGAIN_NS: Final = SECOND_NS
 """The pause before a question is asked again."""
 MAX_UNHEARD: Final = 5
-"""How often nobody may listen to JetStream's subjects before there is none: while brokers start,
-nobody does."""
+"""How often nobody may listen to JetStream's subjects before there is none, or too few brokers be
+there for a stream: while brokers start, it is so."""
 MAX_NAMESAKES: Final = 10
 """How often a broker may have another client of this name: one that is gone without a word is
 connected for some seconds more (ping_interval in nats.conf)."""
@@ -27,7 +27,9 @@ connected for some seconds more (ping_interval in nats.conf)."""
 _STREAM_NOT_FOUND: Final = 10059
 _NO_JETSTREAM: Final = (10035, 10039, 10076)
 """Not for this account, or not at all."""
-_NO_PLACE: Final = (10005, 10074)
+_NO_PEERS: Final = 10005
+"""Too few brokers for so many replicas; or not yet, while they find each other."""
+_NO_PLACE: Final = (_NO_PEERS, 10074)
 """Too few brokers for so many replicas."""
 _SUBJECT_TAKEN: Final = 10065
 _NOBODY_LISTENS: Final = "no responders"
@@ -158,7 +160,7 @@ def _check(
 
 def _stream(stream: str, makes: bool, trial: bool) -> _Asking:
     """Return what the brokers say of a stream, which is made where it is missing."""
-    replicas = REPLICAS
+    replicas, lacking = REPLICAS, 0
     while True:
         about = yield from _answer(_Question(f"$JS.API.STREAM.INFO.{stream}", {}))
         if _code(about) != _STREAM_NOT_FOUND:
@@ -168,7 +170,10 @@ def _stream(stream: str, makes: bool, trial: bool) -> _Asking:
             continue
         wanted = configuration(stream, replicas)
         made = yield from _answer(_Question(f"$JS.API.STREAM.CREATE.{stream}", wanted))
-        if _code(made) in _NO_PLACE:
+        if _code(made) == _NO_PEERS and lacking < MAX_UNHEARD:
+            lacking += 1
+            yield _Waits(f"too few brokers are there for the {REPLICAS} replicas of {stream}")
+        elif _code(made) in _NO_PLACE:
             if not trial:
                 raise CannotStartError(
                     f"cluster.servers: there are too few brokers for the {REPLICAS} replicas of "

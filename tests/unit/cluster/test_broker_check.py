@@ -81,6 +81,7 @@ def test_brokers_that_sync_always_and_a_stream_with_three_replicas_pass() -> Non
         ([stream(1)], r"TW_PRICE has 1 replicas and not 3: nats stream edit"),
         ([stream(max_age=5)], r"TW_PRICE is of another shape: max_age is 5 and not 300000000000"),
         ([NOT_FOUND, error(10074)], r"too few brokers for the 3 replicas of TW_PRICE: start all"),
+        ([NOT_FOUND, error(10005)] * (MAX_UNHEARD + 1), r"too few brokers for the 3 replicas"),
         ([NOT_FOUND, error(10065)], r"has the subject tw\.price: two clusters .* an account each"),
         ([error(10039)], r"no JetStream for this user"),
         (["no responders"] * (MAX_UNHEARD + 1), r"no JetStream for this user"),
@@ -163,5 +164,14 @@ def test_a_connection_that_the_brokers_still_count_is_waited_for() -> None:
 @pytest.mark.parametrize("reply", [{}, {"error": {"code": 500}}, {"data": {}}])
 def test_a_broker_that_does_not_say_who_is_connected_is_passed_over(reply: dict[str, Any]) -> None:
     services = Services(stream(), *[SYNCS, reply] * 3)
+    services.run()
+    assert services.check.is_over
+
+
+def test_brokers_that_do_not_know_each_other_yet_are_waited_for() -> None:
+    services = Services(*[NOT_FOUND, error(10005)] * 2)
+    services.run()
+    assert services.check.waits_for == "too few brokers are there for the 3 replicas of TW_PRICE"
+    services = Services(*[NOT_FOUND, error(10005)] * 2, stream(), *[SYNCS, ALONE] * 3)
     services.run()
     assert services.check.is_over

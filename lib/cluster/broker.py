@@ -137,10 +137,13 @@ class Broker(Protocol):
         """Read at most `most` messages from `first` on, or from the first that is kept: Read."""
 
     def publish(self, subject: str, headers: Mapping[str, str], data: bytes) -> None:
-        """Send a plain message. It may be lost."""
+        """Send a plain message. It may be lost, and is without a connection."""
 
     def follow(self, subject: str) -> None:
-        """Have what is sent to a subject delivered from now on, by a new subscription."""
+        """Have what is sent to a subject delivered from now on, by a new subscription.
+
+        Without a connection nothing happens: follow again when it is `Connected`.
+        """
 
     def close(self) -> None:
         """Leave the brokers."""

@@ -100,6 +100,8 @@ class NatsBroker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._client = _Client()
         self._subscriptions: dict[str, Subscription] = {}
+        self._closed = asyncio.Event()
+        """Whether the library has closed the connection, for good."""
         self._thread = threading.Thread(target=self._run, name="nats", daemon=True)
         self._thread.start()
 
@@ -127,18 +129,19 @@ class NatsBroker:
 
     def publish(self, subject: str, headers: Mapping[str, str], data: bytes) -> None:
         """Send a plain message. It may be lost."""
-        self._begin(self._publish(subject, dict(headers), data))
+        self._begin(lambda: self._publish(subject, dict(headers), data))
 
     def follow(self, subject: str) -> None:
         """Have what is sent to a subject delivered from now on, by a new subscription."""
-        self._begin(self._follow(subject))
+        self._begin(lambda: self._follow(subject))
 
     def close(self) -> None:
         """Close the connection, and end the thread."""
         self._asyncio.call_soon_threadsafe(self._asyncio.stop)
         self._thread.join(timeout=1)
         self._loop.unregister(self._wake_up)
-        os.close(self._wake_up)
+        if not self._thread.is_alive():  # it would write into a file that has its number by then
+            os.close(self._wake_up)
 
     def next_deadline_ns(self) -> int | None:
         """When the oldest question is given up."""
@@ -156,9 +159,9 @@ class NatsBroker:
         self._last_question = question = self._last_question + 1
         self._asked_ns[question] = self._loop.clock()
         if len(self._asked_ns) > MAX_QUESTIONS:
-            self._asked_ns[question] = -GIVEN_UP_NS
+            self._put(Failed(question, "too many questions wait for an answer"))
         else:
-            self._begin(self._answer(question, start(question)))
+            self._begin(lambda: self._answer(question, start))
         return question
 
     def _hand_on(self, _ready: int) -> None:
@@ -179,14 +182,26 @@ class NatsBroker:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._asyncio)
-        self._asyncio.create_task(self._connect())
+        connecting = self._asyncio.create_task(self._connect())
         self._asyncio.run_forever()
         with contextlib.suppress(Exception):
-            self._asyncio.run_until_complete(asyncio.wait_for(self._client.close(), 0.5))
+            leaving = self._leave({connecting, *self._tasks})
+            self._asyncio.run_until_complete(asyncio.wait_for(leaving, 0.5))
+
+    async def _leave(self, tasks: set[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await self._client.close()
 
     async def _connect(self) -> None:
-        """Connect, for as long as it takes; from then on the library connects again by itself."""
+        """Connect, for as long as it takes, and anew whenever the library has closed the connection.
+
+        It connects again by itself after a loss, but closes for good after most errors of a broker:
+        an account that has changed, too many connections.
+        """
         while True:
+            self._closed.clear()
             self._client = client = _Client()
             try:
                 await client.connect(
@@ -198,46 +213,55 @@ class NatsBroker:
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
+                    closed_cb=self._on_closed,
                     **self._options,
                 )
             except Exception as error:  # whatever the library raises
                 self._put(Disconnected(str(error) or type(error).__name__))
                 with contextlib.suppress(Exception):
                     await client.close()
-                await asyncio.sleep(RECONNECT_WAIT_S)
             else:
                 await self._on_connected()
-                return
+                await self._closed.wait()
+                self._subscriptions.clear()
+            await asyncio.sleep(RECONNECT_WAIT_S)
 
     async def _on_connected(self) -> None:
         url = self._client.connected_url
         self._put(Connected(f"{url.hostname}:{url.port}" if url else ""))
 
     async def _on_disconnected(self) -> None:
-        self._put(Disconnected("the connection was lost"))
+        error = self._client.last_error  # if it is closed for good
+        self._put(Disconnected(str(error or "the connection was lost")))
+
+    async def _on_closed(self) -> None:
+        self._closed.set()
 
     async def _on_error(self, error: Exception) -> None:
         self._put(Disconnected(str(error) or type(error).__name__))
 
     def _put(self, event: Event) -> None:
-        if isinstance(event, Delivered) and len(self._events) >= MAX_EVENTS:
+        # Answers are bounded by the questions, but the library reports all that it has to drop.
+        if isinstance(event, Delivered | Disconnected) and len(self._events) >= MAX_EVENTS:
             return
         self._events.append(event)
         with contextlib.suppress(OSError):  # closed meanwhile
             os.eventfd_write(self._wake_up, 1)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         def start() -> None:
-            task = self._asyncio.create_task(work)
+            task = self._asyncio.create_task(work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
         self._asyncio.call_soon_threadsafe(start)
 
-    async def _answer(self, question: int, work: Coroutine[Any, Any, Answer]) -> None:
+    async def _answer(
+        self, question: int, start: Callable[[int], Coroutine[Any, Any, Answer]]
+    ) -> None:
         try:
             async with asyncio.timeout(ANSWER_LIMIT_NS / SECOND_NS):
-                answer = await work
+                answer = await start(question)
         except Exception as error:  # whatever the library raises, or makes of what it has read
             answer = Failed(question, str(error) or type(error).__name__)
         self._put(answer)
@@ -304,10 +328,15 @@ class NatsBroker:
         return Replied(question, await self._reply(subject, data))
 
     async def _publish(self, subject: str, headers: dict[str, str], data: bytes) -> None:
+        if not self._client.is_connected:  # the library would send it when it is long out of date
+            return
         with contextlib.suppress(nats.errors.Error):
             await self._client.publish(subject, data, headers=headers)
 
     async def _follow(self, subject: str) -> None:
+        # The library would keep each subscription that is asked for meanwhile, and make all of them.
+        if not self._client.is_connected:
+            return
         with contextlib.suppress(nats.errors.Error):
             if former := self._subscriptions.pop(subject, None):
                 await former.unsubscribe()

@@ -106,24 +106,26 @@ class _HeardStream:
         self._lag = LagMeter()
         self._heard: Message | None = None
         self._heard_ns = UNKNOWN
-        self._first_epoch = file.first_epoch
+        self._epoch, self._takeovers = file.epoch, file.takeovers
 
     def hear(self, message: Message, now_ns: int) -> None:
         """Take a message, or a word of the writer; not of one that was overtaken and wakes up."""
         is_alone = now_ns - self._heard_ns > SILENCE_NS
         if self._heard is None or is_alone or message.epoch >= self._heard.epoch:
             self._heard, self._heard_ns = message, now_ns
+            if self._epoch == UNKNOWN:
+                self._takeovers = 0
+            elif message.epoch != self._epoch:
+                self._takeovers += 1
+            self._epoch = message.epoch
 
     def write(self, now_ns: int, *, has_majority: bool) -> None:
         """Write what is known now. Raises OSError."""
         progress, heard = self._progress(), self._heard
-        epoch = last = UNKNOWN
+        last = UNKNOWN
         newest = progress.newest
         if heard:
-            epoch = heard.epoch
             last = heard.sequence or number_in(heard.headers, LAST)
-            if self._first_epoch == UNKNOWN:
-                self._first_epoch = epoch
             if newest is None:
                 newest = last if self._stream == LEDGER else _newest_tick(heard)
         lag = lag_ns = p50_ns = p99_ns = UNKNOWN
@@ -136,8 +138,8 @@ class _HeardStream:
         figures = Figures(
             written_ns=now_ns,
             activity=progress.activity if has_majority else Activity.NO_MAJORITY,
-            epoch=epoch,
-            first_epoch=self._first_epoch,
+            epoch=self._epoch,
+            takeovers=self._takeovers,
             last=last,
             position=UNKNOWN if progress.position is None else progress.position,
             lag=lag,

@@ -49,8 +49,8 @@ class Figures(NamedTuple):
     activity: int
     epoch: int
     """That of the writer that was heard last."""
-    first_epoch: int
-    """The first one that was heard in this run."""
+    takeovers: int
+    """How often another epoch was heard, in this run."""
     last: int
     """The last sequence of the stream."""
     position: int
@@ -101,11 +101,12 @@ class StatusFile:
         self._path = path
         self._run = run
         self._state: StateFile | None = None
-        self.first_epoch = UNKNOWN
-        """The first epoch that an earlier process of this run has heard."""
+        self.epoch = self.takeovers = UNKNOWN
+        """What an earlier process of this run has heard."""
         former = open_state(path, len(Figures._fields))
         if former and former.header.get("run") == run:
-            self.first_epoch = Figures(*former.words).first_epoch
+            figures = Figures(*former.words)
+            self.epoch, self.takeovers = figures.epoch, figures.takeovers
 
     def write(self, writer: str, figures: Figures) -> None:
         """Write the figures. Raises OSError."""

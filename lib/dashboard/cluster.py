@@ -21,14 +21,14 @@ def cluster_view(var_dir: Path, host: str, now_ns: int) -> ClusterView:
 
 def _view(status: StreamStatus, now_ns: int) -> StreamView:
     figures = status.figures
-    epoch, heard_ns = _known(figures.epoch), _known(figures.heard_ns)
+    heard_ns = _known(figures.heard_ns)
     return StreamView(
         stream=status.stream,
         role=status.role,
         activity=Activity(figures.activity).name.lower().replace("_", " "),
         writer=status.writer,
-        epoch=epoch,
-        takeovers=None if epoch is None else epoch - figures.first_epoch,
+        epoch=_known(figures.epoch),
+        takeovers=_known(figures.takeovers),
         last=_known(figures.last),
         position=_known(figures.position),
         lag=_known(figures.lag),

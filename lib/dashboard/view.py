@@ -141,7 +141,7 @@ class StreamView(Struct, frozen=True):
     """The host that writes it, as it was heard last; "" if none was heard."""
     epoch: int | None
     takeovers: int | None
-    """How often it was claimed in this run, also by a successor on the same host."""
+    """How often another epoch was heard in this run, also that of a successor on the same host."""
     last: int | None
     """The last sequence of the stream."""
     position: int | None

@@ -2,6 +2,7 @@ import pytest
 
 from lib.clock import SECOND_NS
 from lib.cluster.broker import EPOCH, HOST
+from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.takeover import Takeover
 from lib.cluster.writer_watch import LOOK_NS, WORD_NS
 from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, Stream
@@ -138,3 +139,23 @@ def test_where_only_messages_of_strangers_are_kept_there_is_no_last_writer() -> 
     assert standby.wait(2 * AFTER_NS)
     assert standby.takeover.last is None
     assert standby.takeover.epoch == 5
+
+
+def test_the_former_writer_of_a_stream_that_has_forgotten_all_is_refused_and_knows_it() -> None:
+    standby = Standby(messages=0)
+    former = StreamWriter(ModelBroker(standby.brokers), STREAM, "a", "a-1")
+    for epoch in range(3):
+        former.claim(epoch, epoch)
+        former.take(former._broker.answers.pop())
+    standby.stream.first = 4
+    assert standby.wait(2 * AFTER_NS)
+    successor = StreamWriter(standby.broker, STREAM, "b", "b-1")
+    successor.claim(standby.takeover.end, standby.takeover.epoch)
+    successor.take(standby.broker.answers.pop())
+    former.append({}, b"late")
+    for _ in range(4):
+        former.look(0)
+        while former._broker.answers:
+            former.take(former._broker.answers.pop())
+    assert successor.standing is Standing.WRITER
+    assert former.standing is Standing.OVERTAKEN

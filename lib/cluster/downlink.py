@@ -25,7 +25,7 @@ from lib.cluster.received_stream import (
 )
 from lib.cluster.status import Progress
 from lib.cluster.status_file import Activity
-from lib.cluster.stream_follower import StreamFollower
+from lib.cluster.stream_follower import SILENCE_NS, StreamFollower
 from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, position_of, split_batch
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
@@ -108,8 +108,12 @@ class Downlink:
                 self._question = self._broker.look(self._stream)
             return False
         self._follower.look(now_ns)
+        if self._follower.has_lost:
+            reason = "the brokers have lost messages of it: it begins anew"
+            raise RoleEndsError(DownlinkEnds(stream=self._stream, reason=reason))
         if self._follower.is_silent(now_ns):
-            self._silence.log_first(StreamSilent(stream=self._stream, silent_s=2.5))
+            silent_s = SILENCE_NS / SECOND_NS
+            self._silence.log_first(StreamSilent(stream=self._stream, silent_s=silent_s))
             self._follower.word(0, now_ns)
             self._broker.follow(live_subject(self._stream))
         return self._server is not None and self._server.send_to_lagging()

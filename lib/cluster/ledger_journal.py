@@ -283,6 +283,10 @@ class LedgerJournal:
         if self._has_claimed:  # in vain
             self._has_claimed = False
             takeover.begin_anew(now_ns)
+        if follower.has_lost:  # so the ledger is of another stream: it is compared anew
+            self._follower = None
+            self._waiting.clear()
+            return
         if follower.is_silent(now_ns) and now_ns >= self._subscribe_ns:
             self._subscribe_ns = now_ns + SILENCE_NS
             self._broker.follow(live_subject(LEDGER))
@@ -293,6 +297,8 @@ class LedgerJournal:
             return
         if follower.next_sequence <= takeover.end:
             follower.word(takeover.end, now_ns)
+        elif follower.next_sequence > takeover.end + 1:
+            follower.doubt()
         elif not self._waiting:
             self._has_claimed = True
             self.writer.claim(takeover.end, takeover.epoch)

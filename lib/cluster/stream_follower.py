@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.cluster.broker import MAX_MESSAGES_READ, Answer, Broker, Message, Read
+from lib.cluster.broker import MAX_MESSAGES_READ, Answer, Broker, Looked, Message, Read
 
 MAX_HELD: Final = 256
 """The most messages that wait for an earlier one. Further ones are read later."""
@@ -26,6 +26,7 @@ class StreamFollower:
 
     Attributes:
         next_sequence: the sequence of the next message to give.
+        has_lost: whether the stream has lost what was given, as that of brokers that lost it all.
 
     """
 
@@ -36,6 +37,13 @@ class StreamFollower:
         self._held: dict[int, Message] = {}
         self._known = next_sequence - 1
         """The highest sequence that the stream is known to have."""
+        self.has_lost = False
+        self._is_doubted = False
+        """Whether the stream seems to be shorter than it was."""
+        self._given = 0
+        """The last message that had been given when the stream was looked at."""
+        self._most = MAX_MESSAGES_READ
+        """How many messages a reading asks for: fewer after one that has failed, on a slow line."""
         self._question: int | None = None
         self._read_ns = now_ns
         self._heard_ns = now_ns
@@ -54,17 +62,30 @@ class StreamFollower:
         """Take the word of the writer: `last` is the stream's last sequence."""
         self._heard_ns = now_ns
         self._known = max(self._known, last)
+        if 0 < last < self.next_sequence - 1:  # or it was overtaken by a message
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Look whether the stream still has what was given."""
+        self._is_doubted = True
 
     def is_silent(self, now_ns: int) -> bool:
         """Whether nothing has come for too long: subscribe anew."""
         return now_ns - self._heard_ns > SILENCE_NS
 
     def look(self, now_ns: int) -> None:
-        """Ask for what is missing. To be called in each pass."""
-        if self._question is not None or self._known < self.next_sequence or now_ns < self._read_ns:
+        """Ask for what is missing, or whether it is still there. To be called in each pass."""
+        if self._question is not None or now_ns < self._read_ns:
+            return
+        if self._is_doubted:
+            self._is_doubted = False
+            self._given = self.next_sequence - 1
+            self._question = self._broker.look(self._stream)
+            return
+        if self._known < self.next_sequence:
             return
         missing = min(self._held, default=self._known + 1) - self.next_sequence
-        most = min(missing, MAX_MESSAGES_READ)
+        most = min(missing, self._most)
         self._question = self._broker.read(self._stream, self.next_sequence, most)
 
     def take(self, answer: Answer, now_ns: int) -> list[Message] | None:
@@ -75,9 +96,14 @@ class StreamFollower:
         if answer.question != self._question:
             return None
         self._question = None
+        if isinstance(answer, Looked):
+            self.has_lost = answer.state.has_leader and answer.state.last < self._given
+            return []
         if not isinstance(answer, Read) or not answer.messages:
             self._read_ns = now_ns + READ_AGAIN_NS
+            self._most = max(1, self._most // 2)
             return []
+        self._most = min(2 * self._most, MAX_MESSAGES_READ)
         first = min([answer.messages[0].sequence, *self._held])
         if first > self.next_sequence:  # those before it are no longer kept
             self.skipped += first - self.next_sequence

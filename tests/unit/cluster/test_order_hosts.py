@@ -548,6 +548,23 @@ def _appends_and_says_nothing(
     return question
 
 
+def test_a_stream_that_was_lost_under_running_hosts_sets_both_ledgers_apart(world: World) -> None:
+    """As by the loss of three disks. A standby must not claim a stream that lacks its ledger."""
+    first = trade(world, 5)
+    (second,) = (host for host in world.hosts if host is not first)
+    world.stream.messages.clear()
+    world.clients[0].reports.clear()  # its orders are lost, too
+    with capture_logs() as logged:
+        world.run(lambda: second.manager)
+        assert [line["event"] for line in logged].count("ledger_set_apart") == 1
+        world.clients[1].log_on(first.manager)  # the former writer learns it by its next message
+        world.run(lambda: first.ends == ["StreamLost"])
+        world.run(lambda: [line["event"] for line in logged].count("ledger_set_apart") == 2)
+        world.run(lambda: serving(world) and all(host.follows_all() for host in world.hosts))
+    assert content(first.path) == content(second.path)
+    assert "JournalRefused" not in first.ends + second.ends
+
+
 @pytest.mark.parametrize("other", ["shorter", "another"])
 def test_a_ledger_that_the_stream_does_not_have_is_set_apart_and_made_anew(
     world: World, other: str

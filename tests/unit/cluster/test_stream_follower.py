@@ -1,6 +1,7 @@
 import pytest
 
-from lib.cluster.broker import Message
+from lib.clock import SECOND_NS
+from lib.cluster.broker import Failed, Message, Read
 from lib.cluster.stream_follower import SILENCE_NS, StreamFollower
 from tests.cluster_broker import Faults, ModelBroker, ModelBrokers
 
@@ -76,3 +77,60 @@ def test_what_was_delivered_is_given_though_the_stream_no_longer_has_it() -> Non
         got += follower.take(broker.answers.pop(), 0) or []
     assert got == [stream.messages[2], *stream.messages[5:]]
     assert follower.skipped == 4
+
+
+def following(count: int) -> tuple[ModelBroker, StreamFollower]:
+    """A follower that has been given all of a stream of so many messages."""
+    broker = ModelBroker(ModelBrokers(0, Faults()))
+    stream = broker.brokers.stream(STREAM)
+    follower = StreamFollower(broker, STREAM, 1, 0)
+    for number in range(count):
+        stream.append({}, b"", number)
+        assert follower.delivered(stream.messages[-1], 0)
+    return broker, follower
+
+
+def hear(broker: ModelBroker, follower: StreamFollower, last: int) -> None:
+    """A writer says what the last message is; what is asked then is answered."""
+    follower.word(last, 0)
+    follower.look(SECOND_NS)
+    while broker.answers:
+        assert follower.take(broker.answers.pop(), SECOND_NS) is not None
+
+
+def test_a_stream_that_brokers_have_lost_and_made_anew_is_noticed() -> None:
+    broker, follower = following(10)
+    broker.brokers.streams.clear()
+    broker.brokers.stream(STREAM).append({}, b"of another stream", 0)
+    broker.brokers.stream(STREAM).leader = False
+    hear(broker, follower, 1)
+    assert not follower.has_lost  # who answers does not know
+    broker.brokers.stream(STREAM).leader = True
+    hear(broker, follower, 1)
+    assert follower.has_lost
+
+
+def test_the_word_of_a_writer_that_was_overtaken_by_its_messages_is_no_loss() -> None:
+    broker, follower = following(10)
+    hear(broker, follower, 7)
+    assert not follower.has_lost
+    assert follower.next_sequence == 11
+    follower.look(2 * SECOND_NS)
+    assert not broker.answers  # it has looked once
+
+
+def test_a_line_too_slow_for_a_reading_gets_smaller_ones() -> None:
+    broker, _ = following(500)
+    stream, follower = broker.brokers.stream(STREAM), StreamFollower(broker, STREAM, 1, 0)
+    follower.word(500, 0)
+    got: list[Message] = []
+    now_ns = 0
+    while follower.next_sequence <= 500:
+        now_ns += SECOND_NS
+        assert now_ns < 500 * SECOND_NS
+        follower.look(now_ns)
+        answer = broker.answers.pop()
+        assert isinstance(answer, Read)
+        took = answer if len(answer.messages) <= 10 else Failed(answer.question, "no answer")
+        got += follower.take(took, now_ns) or []
+    assert got == stream.messages

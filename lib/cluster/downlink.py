@@ -5,7 +5,7 @@
 It begins some messages before the stream's end, so that clients that were away for a while find
 what they need: those of the last tape, without a gap. The port opens when they are there. What
 cannot go on without a gap after that ends the role, so that all clients join anew and are told what
-they have missed.
+they have missed. Of news the latest counts: their clients only join anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lib.clock import SECOND_NS
 from lib.cluster.broker import Answer, Broker, Delivered, Looked, Message
 from lib.cluster.clock_watch import ClockWatch, believed_ns
 from lib.cluster.received_stream import (
+    GapError,
     NewTapeError,
     ReceivedNews,
     ReceivedPublication,
@@ -39,7 +40,8 @@ from lib.wire.stream_messages import ProtocolError
 
 MESSAGES_BACK: Final = 4096
 """How many messages before its end a price stream is read from: some seconds of ticks at least."""
-NEWS_BACK: Final = 1
+NEWS_BACK: Final = 64
+"""As many of news, of which the last ones may be claims without a sentiment."""
 LOOK_AGAIN_NS: Final = SECOND_NS
 """The pause before a stream that is empty, or cannot be looked at, is looked at again."""
 
@@ -170,8 +172,16 @@ class Downlink:
         if self._publication is None:
             self._publication = ReceivedPublication(message, self._kind)
         if self._server:
-            if count := self._publication.receive(message):
-                self._server.publish(count, believed_ns(self._sent_ns(message), self._loop.clock()))
+            try:
+                count = self._publication.receive(message)
+            except GapError as gap:
+                if self._stream != NEWS:
+                    raise
+                self._skip_news(self._server, message, str(gap))
+                count = self._publication.receive(message)
+            if count:
+                sent_ns = believed_ns(self._sent_ns(message), self._loop.clock())
+                self._server.publish(count, sent_ns)
             return
         try:
             count = self._publication.receive(message)
@@ -179,6 +189,13 @@ class Downlink:
             self._publication = ReceivedPublication(message, self._kind)
             count = self._publication.receive(message)
         self._publication.publish(count)
+
+    def _skip_news(self, server: StreamServer, message: Message, gap: str) -> None:
+        """Go on with the latest sentiment, as an uplink does that was away. Clients join anew."""
+        assert self._publication
+        for connection in list(server.clients.connections.values()):
+            connection.close(gap)
+        self._publication.skip_gap(message)
 
     def _take_word(self, message: Message, follower: StreamFollower, now_ns: int) -> None:
         follower.word(number_in(message.headers, LAST), now_ns)

@@ -54,6 +54,11 @@ class ReceivedFrames:
             self._count -= oldest.size
             self._bytes -= len(oldest.frames)
 
+    def clear(self) -> None:
+        """Keep none of them."""
+        self._chunks.clear()
+        self._count = self._bytes = 0
+
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Return frames `first` to `first + count - 1`, which are kept, as pieces in order."""
         pieces = []
@@ -72,8 +77,8 @@ def _cut(chunk: _Chunk, skipped: int, taken: int) -> bytes:
     return b"".join(frame + MESSAGE_DELIMITER for frame in frames)
 
 
-class ReceivedTicks(Stream):
-    """The ticks that have come. A client that needs earlier ones is told where they begin."""
+class _ReceivedStream(Stream):
+    """What has come. A client that needs earlier frames is told where they begin."""
 
     def __init__(self, tape: str, frames: ReceivedFrames, next_sequence: int) -> None:
         super().__init__(tape, frames, next_sequence)
@@ -84,12 +89,20 @@ class ReceivedTicks(Stream):
         return max(super().first_for(request), self._frames.first or self.next_sequence)
 
 
-class ReceivedNews(NewsStream):
-    """The sentiments that have come."""
+class ReceivedTicks(_ReceivedStream):
+    """The ticks that have come."""
+
+
+class ReceivedNews(_ReceivedStream, NewsStream):
+    """The sentiments that have come. There may be none yet: a claim has only their number."""
 
 
 class NewTapeError(Exception):
     """The messages are of another tape, or behind a gap: all clients have to join anew."""
+
+
+class GapError(NewTapeError):
+    """They are of the same tape, behind a gap."""
 
 
 class ReceivedPublication:
@@ -119,7 +132,7 @@ class ReceivedPublication:
     def receive(self, message: Message) -> int:
         """Take the next message. Returns how many frames it has that can be published.
 
-        Raises NewTapeError, or ProtocolError for what is none of ours.
+        Raises NewTapeError or GapError, or ProtocolError for what is none of ours.
         """
         position = position_of(message.headers)
         if position is None:
@@ -131,7 +144,8 @@ class ReceivedPublication:
         batch, frames = split_batch(message.data)
         known = self._received - batch.first
         if known < 0:
-            raise NewTapeError(f"ticks {self._received} to {batch.first - 1} are not in the stream")
+            gap = f"{self._received} to {batch.first - 1} of tape {position.tape}"
+            raise GapError(f"{gap} are not in the stream")
         if known >= batch.count:
             return 0
         if known:
@@ -139,6 +153,12 @@ class ReceivedPublication:
         self._frames.add(self._received, batch.count - known, frames)
         self._received = batch.first + batch.count
         return batch.count - known
+
+    def skip_gap(self, message: Message) -> None:
+        """Go on with a message behind a gap. Whoever follows the stream has to join anew."""
+        first = split_batch(message.data)[0].first
+        self._frames.clear()
+        self._received = self.stream.next_sequence = first
 
     def publish(self, count: int) -> int:
         """Publish frames that were received."""

@@ -191,6 +191,11 @@ class OrderManager:
         """Whether something has arrived that is not decided."""
         return bool(self._arrived)
 
+    @property
+    def has_logons(self) -> bool:
+        """Whether the next commit answers a logon."""
+        return self._desk.has_logons
+
     def decide(self, max_bytes: int) -> None:
         """Decide what has arrived, up to the bounds of a pass, and about so many bytes of it."""
         self._look_for_halt()

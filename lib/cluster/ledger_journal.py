@@ -54,7 +54,7 @@ MAX_WAITING: Final = 256
 MAX_PROJECTED_BYTES: Final = 512 * 1024
 """About how much is booked at a time, some 5,000 orders, so that the role keeps beating."""
 NO_ORDERS: Final = JournalEntry(orders=[])
-"""The entry of a claim."""
+"""The entry of a claim, and of a pass that only answers logons."""
 
 
 class LedgerJournal:

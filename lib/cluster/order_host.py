@@ -3,7 +3,8 @@
 A standby serves no client. It follows TW_LEDGER into its own ledger (`LedgerJournal`), until the
 writer is silent and it has claimed the stream. From then on there is an order manager, whose passes
 have two parts: what is decided is appended to the stream, and it is booked and answered when the
-stream has it. In between the role goes on polling, and decides nothing.
+stream has it. In between the role goes on polling, and decides nothing. A logon books nothing, but
+its answer says what is booked: for it an empty entry is appended.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import structlog
 
 from lib.clock import to_ns
 from lib.cluster.broker import Answer, Broker, Connected, Delivered, Event
-from lib.cluster.ledger_journal import LedgerJournal
+from lib.cluster.ledger_journal import NO_ORDERS, LedgerJournal
 from lib.cluster.status import ClusterStatus
 from lib.cluster.streams import LEDGER, live_subject
 from lib.cluster.writer_watch import LOOK_NS
 from lib.errors import CannotStartError
 from lib.execution.loss_latches import LossLatches
 from lib.ledger.journal import JournalError, JournalPlace
-from lib.ledger.schema import LedgerError
+from lib.ledger.schema import LedgerError, NotAcknowledgedError
 from lib.ledger.watch import LedgerWatch
 from lib.ledger.writer import Ledger
 from lib.net.event_loop import EventLoop
@@ -56,6 +57,10 @@ class OrderManager(Protocol):
     @property
     def has_input(self) -> bool:
         """Whether something has arrived that is not decided."""
+
+    @property
+    def has_logons(self) -> bool:
+        """Whether the next commit answers a logon, with what the ledger has booked."""
 
     def decide(self, max_bytes: int) -> None:
         """Decide about so many bytes of what has arrived; record it in the ledger."""
@@ -166,7 +171,8 @@ class OrderHost:
         if place := journal.appended():
             manager.commit(place)
         elif journal.has_failed():
-            self._ledger.fail(LedgerError(NOT_ACKNOWLEDGED.format(journal.writer.failure)))
+            reason = NOT_ACKNOWLEDGED.format(journal.writer.failure)
+            self._ledger.fail(NotAcknowledgedError(reason))
             manager.commit()
         if not journal.is_idle:
             return
@@ -177,7 +183,10 @@ class OrderHost:
         except LedgerError as error:  # so every order is answered with it
             self._ledger.fail(error)
         manager.decide(MAX_DECIDED_BYTES)
-        if entry := self._ledger.recorded():
+        entry = self._ledger.recorded()
+        if entry is None and manager.has_logons:
+            entry = NO_ORDERS  # a host that was overtaken must not say what it has booked
+        if entry:
             journal.append(entry)
         else:
             manager.commit()

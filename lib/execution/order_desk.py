@@ -19,7 +19,7 @@ from lib.execution.logon_contests import LogonContests
 from lib.execution.loss_limit import LossLimit
 from lib.execution.risk import Risk
 from lib.ledger.journal import JournalPlace
-from lib.ledger.schema import LedgerError
+from lib.ledger.schema import LedgerError, NotAcknowledgedError
 from lib.ledger.writer import Ledger
 from lib.prices import json_price, to_float
 from lib.process.log_events import (
@@ -232,6 +232,11 @@ class OrderDesk:
             del self._sessions[client_id]
         self._risk.forget_idle(now_ns)
 
+    @property
+    def has_logons(self) -> bool:
+        """Whether the next commit answers a logon, with what the ledger has booked."""
+        return any(isinstance(answer.message, LogonAck) for answer in self._answers)
+
     def commit(self, place: JournalPlace | None = None) -> CommitResult:
         """Book what was received since the last commit; return what to send, print and log.
 
@@ -258,6 +263,8 @@ class OrderDesk:
         session, message, is_new = answer
         try:
             if isinstance(message, LogonAck):
+                if isinstance(failure, NotAcknowledgedError):  # the ledger may be out of date
+                    raise failure
                 self._answer(session, self._ack(message.client_id))
             elif isinstance(message, ExecutionReport):
                 booked = self._ledger.find(message.client_id, message.order_id)

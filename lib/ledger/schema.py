@@ -81,6 +81,10 @@ class ForeignLedgerError(LedgerError):
     """The file is not a ledger of ours, or one of a later version: the operator has to act."""
 
 
+class NotAcknowledgedError(LedgerError):
+    """The journal has not acknowledged what was recorded: another host may have booked since."""
+
+
 class DamagedLedgerError(LedgerError):
     """The ledger is not as the order manager left it. The text says how the operator can go on."""
 

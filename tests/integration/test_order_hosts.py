@@ -61,7 +61,7 @@ def test_a_standby_takes_over_with_all_orders_and_check_agrees_on_both_hosts(
             "the ledger has all orders",
         )
         assert checked.returncode == 0, checked
-        assert "note: the same as the stream, up to message 24" in checked.stdout
+        assert "note: the same as the stream, up to message 26" in checked.stdout
     brokers.end()
     checked = second.check()
     assert checked.returncode == 2

@@ -174,6 +174,10 @@ class Manager:
     def has_input(self) -> bool:
         return bool(self._arrived)
 
+    @property
+    def has_logons(self) -> bool:
+        return self._desk.has_logons
+
     def decide(self, _max_bytes: int) -> None:
         now_ns = self._world.now_ns
         receipt = Receipt(now_ns, WALL_NS, f"2026-11-30T12:00:00.{now_ns % 10**6:06}Z", False)
@@ -296,13 +300,15 @@ class Client:
         if self._manager not in serving or is_late:
             if not serving:
                 return
-            self._manager = world.random.choice(serving)
-            self._session = self._manager.connect(self)
-            self._send(b'{"type":"logon","client_id":"%b"}*' % self.client_id.encode())
-            self._send(b"".join(self._unanswered.values()))
+            self.log_on(world.random.choice(serving))
         elif world.has_faults and world.random.random() < 0.3:
             for _ in range(world.random.randint(1, 3)):
                 self._send(self._next_order())
+
+    def log_on(self, manager: Manager) -> None:
+        self._manager, self._session = manager, manager.connect(self)
+        self._send(b'{"type":"logon","client_id":"%b"}*' % self.client_id.encode())
+        self._send(b"".join(self._unanswered.values()))
 
     def _next_order(self) -> bytes:
         self.last_order_id += 1
@@ -324,7 +330,10 @@ class Client:
         self._manager.receive(self._session, data)
 
     def take(self, session: Session, message: dict[str, Any]) -> None:
-        if message["type"] == "error":
+        if message["type"] == "logon_ack" and session is self._session:
+            booked = max(self.reports, default=0)
+            assert message["last_order_id"] >= booked, f"{booked} is booked, and was forgotten"
+        elif message["type"] == "error":
             self.errors.append(message["reason"])
         elif message["type"] == "execution_report" and session is self._session:
             order_id = message["order_id"]
@@ -526,6 +535,21 @@ def test_a_writer_that_was_paused_ends_when_another_host_has_taken_over(world: W
     world.run(first.follows_all)
 
 
+def test_a_writer_that_was_overtaken_does_not_say_what_it_has_booked(world: World) -> None:
+    first = trade(world, 5)
+    (second,) = (host for host in world.hosts if host is not first)
+    world.subscribers.remove(first.broker)  # so that it does not hear of it
+    first._paused_until_ns = world.now_ns + 10 * SECOND_NS
+    world.run(lambda: second.manager)
+    client = world.clients[0]
+    client.log_on(second.manager)
+    client._send(client._next_order())
+    world.run(lambda: client.has_all)
+    client.log_on(first.manager)
+    world.run(lambda: first.ends == ["StreamOvertaken"])
+    assert client.errors == [order_host.NOT_ACKNOWLEDGED.format("another message came before it")]
+
+
 def test_orders_without_an_acknowledgement_are_answered_with_an_error_and_booked_once(
     world: World,
 ) -> None:
@@ -536,7 +560,8 @@ def test_orders_without_an_acknowledgement_are_answered_with_an_error_and_booked
         world.run(lambda: bool(client.errors))
     assert client.errors == [order_host.NOT_ACKNOWLEDGED.format("no answer")]
     world.run(lambda: client.has_all)
-    assert [len(entry_of(one).orders) for one in world.stream.messages] == [0, 1, 1]
+    booked = [len(entry_of(one).orders) for one in world.stream.messages]
+    assert [count for count in booked if count] == [1, 1]  # the others are of claims and logons
 
 
 def _appends_and_says_nothing(

@@ -115,6 +115,8 @@ class UplinkRole:
         is_writer = self._prices.is_writer and self._news.is_writer
         if not is_writer and self._prices.takeover.writer in ("", self._host):
             return  # a former process of this uplink was the writer, or nobody knows
+        if is_writer and self._prices.is_fed and self._news.is_fed:
+            return  # it runs, and ticks do not wait for a supervisord that stands still
         try:
             state = {one.program: one.state for one in self._supervisor.processes()}.get(GATEWAY)
         except (SupervisorSilentError, SupervisorEndingError) as error:

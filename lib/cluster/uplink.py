@@ -212,6 +212,11 @@ class Uplink:
         """How far the tape was in the stream at the claim, None if it was empty."""
         return position_of(self.takeover.last.headers) if self.takeover.last else None
 
+    @property
+    def is_fed(self) -> bool:
+        """Whether the gateway delivers frames."""
+        return self._feed is not None and self._feed.joined
+
     def join(self) -> None:
         """Connect to the gateway; for a writer."""
         if self._feed:

@@ -95,12 +95,14 @@ class Supervisor:
     def start(self, program: str, *, wait: bool = True) -> None:
         """Start a program; returns when it has started, if it waits. Raises as `processes` does."""
         with _mapped_errors():
-            self._ask("supervisor.startProcess", program, wait, limit_s=ACT_S)
+            limit_s = ACT_S if wait else self._answer_s
+            self._ask("supervisor.startProcess", program, wait, limit_s=limit_s)
 
     def stop(self, program: str, *, wait: bool = True) -> None:
         """Stop a program; returns when it has ended, if it waits. Raises as `processes` does."""
         with _mapped_errors():
-            self._ask("supervisor.stopProcess", program, wait, limit_s=ACT_S)
+            limit_s = ACT_S if wait else self._answer_s
+            self._ask("supervisor.stopProcess", program, wait, limit_s=limit_s)
 
     def _ask(self, method: str, *arguments: str | bool, limit_s: float) -> Any:
         with closing(_UnixConnection(self._control_socket, limit_s)) as connection:

@@ -60,6 +60,11 @@ class StreamFeed:
         self._is_held = False
         self._log = structlog.get_logger()
 
+    @property
+    def joined(self) -> bool:
+        """Whether there is a connection that delivers frames."""
+        return self._client.joined
+
     def limit_receiving(self, most_bytes: int) -> None:
         """Receive at most so many bytes in a pass of the loop from now on.
 

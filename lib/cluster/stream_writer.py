@@ -157,10 +157,11 @@ class StreamWriter:
             self._end = answer.state.last
             if self._end < self.last or answer.state.first > self.last + 1:
                 self.standing = Standing.BEHIND
-        elif isinstance(answer, Read):
+        elif isinstance(answer, Read) and answer.messages:
             self._take_found(answer.messages)
-        else:
-            return  # it is asked again
+        else:  # it is asked again, also for the end: what was there may be no longer kept
+            self._end = None
+            return
         self._ask_ns = 0
         if self.standing is Standing.RESOLVING and self._end is not None and self.last >= self._end:
             self.standing = Standing.RESOLVED

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.cluster.broker import Message
-from lib.cluster.stream_writer import Standing, StreamWriter
+from lib.cluster.stream_writer import ASK_AGAIN_NS, Standing, StreamWriter
 from tests.cluster_broker import Faults, ModelBroker, ModelBrokers
 
 STREAM = "TW_TEST"
@@ -123,4 +123,24 @@ def test_a_stream_that_has_lost_what_was_acknowledged_is_said_to_be_behind() -> 
     brokers.streams.clear()
     writer.append({}, b"x")
     hand_on(broker, writer)
+    assert writer.standing is Standing.BEHIND
+
+
+def test_what_is_dropped_while_a_writer_reads_it_is_not_waited_for() -> None:
+    brokers = ModelBrokers(0, Faults())
+    broker, writer = writer_of(brokers)
+    writer.claim(0, 0)
+    hand_on(broker, writer)
+    stream = brokers.stream(STREAM)
+    stream.append({"Tw-Epoch": "1"}, b"unknown", 1)
+    writer.append({}, b"refused")
+    assert writer.take(broker.answers.pop())
+    writer.look(0)
+    assert writer.take(broker.answers.pop())  # there are two messages
+    stream.first = 3
+    writer.look(0)
+    assert writer.take(broker.answers.pop())  # and now there is none
+    writer.look(ASK_AGAIN_NS - 1)
+    assert not broker.answers  # it pauses
+    hand_on(broker, writer, ASK_AGAIN_NS)
     assert writer.standing is Standing.BEHIND

@@ -207,6 +207,9 @@ class LedgerJournal:
 
     def project(self) -> None:
         """Book what waits, or a part of it."""
+        if place := self._ledger.journal_place():  # what was appended here is booked already
+            while self._waiting and self._waiting[0].sequence <= place.sequence:
+                self._waiting.popleft()
         entries: list[tuple[JournalPlace, JournalEntry]] = []
         size = 0
         for message in self._waiting:

@@ -39,6 +39,9 @@ from lib.wire.framing import MESSAGE_DELIMITER, RECEIVE_BYTES, split
 from lib.wire.order_messages import ErrorMessage, Logon, MessageError, decode_from_client, encode
 
 MAX_SESSIONS: Final = 512
+MAX_QUEUED_BYTES: Final = 4 * MAX_UNTAKEN_BYTES
+"""How much may wait for the order manager: all that a client may have sent, each order with its
+client_id, which may double it."""
 MAX_ENDED: Final = 1024
 """How many sessions that are over are remembered: a logon of one may come late."""
 GONE: Final = "the order host does not know the session any more"
@@ -129,7 +132,7 @@ class RemoteClients:
         remote.connection = Connection(
             self._loop,
             sock,
-            max_queued_bytes=2 * MAX_UNTAKEN_BYTES,
+            max_queued_bytes=MAX_QUEUED_BYTES,
             on_data=partial(self._on_answer, name, remote),
             on_closed=partial(self._on_closed, name, remote),
             on_drained=lambda: remote.session.handed_on(self._loop.clock()),

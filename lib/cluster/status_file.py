@@ -1,6 +1,6 @@
 """What a role of a cluster knows of a stream, in a file of the var directory that others read.
 
-It is written twice a second, and costs no system call: looking at it costs the role nothing.
+It is written twice a second: looking at it costs the role nothing.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.cluster import order_host
+from lib.cluster import ledger_journal, order_host
 from lib.cluster.broker import Answer, Appended, Delivered, Event, Failed, Message
 from lib.cluster.ledger_journal import LedgerJournal, entry_of, place_of
 from lib.cluster.order_host import OrderHost
@@ -533,6 +533,19 @@ def test_a_writer_that_was_paused_ends_when_another_host_has_taken_over(world: W
     assert first.manager  # it does not know yet
     world.run(lambda: first.ends == ["StreamOvertaken"])
     world.run(first.follows_all)
+
+
+def test_what_a_writer_has_booked_itself_is_not_read_again(world: World) -> None:
+    first = trade(world, 1)
+    (second,) = (host for host in world.hosts if host is not first)
+    second._paused_until_ns = 2**63
+    client = world.clients[0]
+    with patch.object(ledger_journal, "entry_of", wraps=entry_of) as read:
+        client._send(client._next_order())
+        world.run(lambda: client.has_all)
+        world.run(lambda: first._role._journal.is_projected)
+    assert not read.called
+    assert first.follows_all()
 
 
 def test_a_writer_that_was_overtaken_does_not_say_what_it_has_booked(world: World) -> None:

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from daemons.order_manager import OrderManager
 from lib.clock import SECOND_NS
-from lib.cluster import local_clients
+from lib.cluster import local_clients, remote_clients
 from lib.cluster.broker import Delivered, Message
 from lib.cluster.local_clients import LocalClients
-from lib.cluster.relay_session import END, NUMBER, SessionName
+from lib.cluster.relay_session import END, MAX_UNTAKEN_BYTES, NUMBER, SessionName
 from lib.cluster.remote_clients import GONE, RemoteClients, admitted
 from lib.cluster.streams import CLOCK, WALL
 from lib.net.event_loop import EventLoop
@@ -421,3 +421,11 @@ def test_a_strategy_sends_an_order_again_that_was_on_its_way(hosts: Hosts, lost:
     take(connected())
     assert not strategy.unanswered
     assert hosts.manager._ledger.position("strategy", "AAPL") == 10
+
+
+def test_all_that_a_client_may_send_at_once_may_wait_for_the_order_manager() -> None:
+    """Each order gets its client_id on the way, which may be longer than the order."""
+    shortest = b'{"type":"order","order_id":1,"symbol":"A","side":"BUY","quantity":1,"price":1}'
+    growth = len(admitted(shortest, 64 * "x", 0)) / len(shortest + b"*")
+    most_bytes = MAX_UNTAKEN_BYTES + local_clients.RECEIVE_BYTES  # the last message may go beyond
+    assert most_bytes * growth < remote_clients.MAX_QUEUED_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -15,6 +16,9 @@ from lib.net.event_loop import EventLoop
 from lib.process.log_events import BrokerConnected, BrokerLost, BrokersAwaited, log_event
 from lib.process.log_once import LogOnce
 from lib.settings import ClusterSettings
+
+MAX_REASONS: Final = 8
+"""How many reasons are logged of one time without a connection."""
 
 
 def connect(
@@ -31,15 +35,21 @@ def connect(
     `streams` are those that the role uses, and `makes` is whether it makes those that are missing.
     `on_event` gets what comes from then on, on the loop. Raises CannotStartError.
     """
-    problem = LogOnce()
+    reasons: set[str] = set()
+    """Why there is no connection, as far as it is logged. Each broker gives one of its own."""
     early: deque[Event] | None = deque()
 
     def take(event: Event) -> None:
         if isinstance(event, Connected):
-            problem.over()
+            reasons.clear()
             log_event(structlog.get_logger(), BrokerConnected(peer=event.peer))
-        elif isinstance(event, Disconnected):
-            problem.log_new(BrokerLost(reason=event.reason))
+        elif (
+            isinstance(event, Disconnected)
+            and event.reason not in reasons
+            and len(reasons) < MAX_REASONS
+        ):
+            reasons.add(event.reason)
+            log_event(structlog.get_logger(), BrokerLost(reason=event.reason))
         if early is None:
             on_event(event)
         else:

@@ -195,10 +195,10 @@ class NatsBroker:
         await self._client.close()
 
     async def _connect(self) -> None:
-        """Connect, for as long as it takes, and anew whenever the library has closed the connection.
+        """Connect, for as long as it takes, and anew whenever the library has given up.
 
-        It connects again by itself after a loss, but closes for good after most errors of a broker:
-        an account that has changed, too many connections.
+        After a loss it connects again by itself, but it closes for good after most errors of a
+        broker, such as an account that has changed, or too many connections.
         """
         while True:
             self._closed.clear()
@@ -334,7 +334,7 @@ class NatsBroker:
             await self._client.publish(subject, data, headers=headers)
 
     async def _follow(self, subject: str) -> None:
-        # The library would keep each subscription that is asked for meanwhile, and make all of them.
+        # The library would keep what is asked for meanwhile, and make all the subscriptions then.
         if not self._client.is_connected:
             return
         with contextlib.suppress(nats.errors.Error):

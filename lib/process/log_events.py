@@ -450,7 +450,7 @@ class BrokerConnected(LogEvent, frozen=True, tag="broker_connected"):
 
 @_logged("warning", by=_WITH_BROKERS)
 class BrokerLost(LogEvent, frozen=True, tag="broker_lost"):
-    """The connection to the brokers has failed; the role connects again. Logged once."""
+    """The connection to the brokers has failed; the role connects again. Logged once a reason."""
 
     reason: str
 

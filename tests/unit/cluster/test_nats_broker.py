@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 pytest.importorskip("nats", reason="requirements-cluster.txt is not installed")
 
+from lib.clock import SECOND_NS
 from lib.cluster import nats_broker
 from lib.cluster.broker import Connected, Disconnected, Failed
+from lib.cluster.connection import connect
 from lib.cluster.nats_broker import MAX_EVENTS, MAX_QUESTIONS
+from lib.net.event_loop import EventLoop
 from lib.settings import ClusterSettings
+from lib.stack.private_stack import free_ports
 from tests.brokers import BrokerClient
 from tests.helpers import wait_until
 
@@ -148,3 +153,28 @@ def test_what_a_busy_role_is_told_is_bounded(client: BrokerClient) -> None:
     client.events.clear()
     client.broker._put(Connected("a"))
     client.wait_for(lambda event: isinstance(event, Connected))  # that is never left out
+
+
+class Stop:
+    """Stops a loop after a while."""
+
+    def __init__(self, loop: EventLoop, after_ns: int) -> None:
+        self._loop, self._end_ns = loop, loop.clock() + after_ns
+        loop.add_timed(self)
+
+    def next_deadline_ns(self) -> int:
+        return self._end_ns
+
+    def on_time(self, _now_ns: int) -> None:
+        self._loop.stop()
+
+
+def test_each_reason_of_an_outage_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_broker, "RECONNECT_WAIT_S", 0.01)  # so some fifty attempts
+    loop = EventLoop()
+    servers = tuple(f"nats://127.0.0.1:{port}" for port in free_ports(3))
+    Stop(loop, SECOND_NS)
+    with capture_logs() as logged:
+        connect(loop, ClusterSettings(servers=servers, host="a"), "uplink", print).close()
+    reasons = [line["reason"] for line in logged if line["event"] == "broker_lost"]
+    assert len(reasons) == len(set(reasons)) >= 3

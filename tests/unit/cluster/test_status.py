@@ -17,14 +17,16 @@ from lib.cluster.status_file import (
     UNKNOWN,
     WRITE_NS,
     Activity,
+    Figures,
     StreamStatus,
     read_status,
     status_path,
 )
 from lib.cluster.stream_follower import SILENCE_NS
-from lib.cluster.streams import LAST, LEDGER, NEXT, PRICE, live_subject
+from lib.cluster.streams import LAST, LEDGER, NEWS, NEXT, PRICE, live_subject
 from lib.net.event_loop import EventLoop
-from lib.process.log_events import DOWNLINK, ORDER_MANAGER
+from lib.process.log_events import DOWNLINK, ORDER_MANAGER, UPLINK
+from lib.process.state_file import create_state
 from lib.settings import ClusterSettings, Settings
 from tests.cluster_broker import Faults, ModelBroker, ModelBrokers
 
@@ -195,4 +197,63 @@ def test_of_a_role_that_is_not_at_work_nothing_is_read(role: Role):
 def test_a_damaged_file_is_not_read(role: Role, content: bytes):
     role.wait()
     status_path(role.var_dir, DOWNLINK, PRICE).write_bytes(content)
+    assert role.read() is None
+
+
+def test_a_role_that_is_ahead_of_what_it_has_heard_has_no_lag(role: Role):
+    role.hear(sequence=7, next="101")
+    role.progress = Progress(Activity.FOLLOWING, position=150)
+    figures = role.wait().figures
+    assert (figures.position, figures.lag, figures.lag_ns) == (150, 0, 0)
+
+
+def test_a_writer_is_alone_only_after_the_silence_of_the_other(role: Role):
+    role.hear(sequence=7, epoch=2, host="b")
+    role.now_ns += SILENCE_NS
+    role.hear(sequence=1, epoch=1, host="c")
+    assert role.wait().writer == "b"
+
+
+def test_the_writer_was_heard_at_its_last_word(role: Role):
+    role.hear(sequence=7)
+    role.now_ns += SECOND_NS
+    role.hear(last="7")
+    heard_ns = role.now_ns
+    assert role.wait().figures.heard_ns == heard_ns
+
+
+def test_the_status_is_written_when_it_is_due_and_not_before(role: Role):
+    assert role.status.next_deadline_ns() == role.now_ns
+    written_ns = role.wait(0).figures.written_ns
+    assert role.status.next_deadline_ns() == written_ns + WRITE_NS
+    assert role.wait(WRITE_NS - 1).figures.written_ns == written_ns
+    assert role.wait(1).figures.written_ns == written_ns + WRITE_NS
+
+
+def test_each_stream_of_a_role_has_a_status_of_its_own(tmp_path: Path):
+    role = Role(tmp_path)
+    progress = {
+        PRICE: lambda: Progress(Activity.WRITING, position=5),
+        NEWS: lambda: Progress(Activity.STANDING_BY),
+    }
+    settings = Settings(var_dir=tmp_path, cluster=ClusterSettings(servers=("nats://a",), host="b"))
+    status = ClusterStatus(settings, role.loop, role.broker, UPLINK, progress)
+    for stream, host in ((PRICE, "a"), (NEWS, "c")):
+        message = Message(1, {HOST: host, EPOCH: "1"}, b"")
+        status.take(Delivered(live_subject(stream), message))
+    status.on_time(role.now_ns)
+    read = [read_status(tmp_path, UPLINK, stream, role.now_ns) for stream in progress]
+    assert [one and (one.writer, one.figures.activity) for one in read] == [
+        ("a", Activity.WRITING),
+        ("c", Activity.STANDING_BY),
+    ]
+
+
+@pytest.mark.parametrize(("writer", "activity"), [(7, 0), (None, 0), ("a", 99), ("a", UNKNOWN)])
+def test_what_no_role_writes_is_not_read(role: Role, writer: object, activity: int):
+    words = [role.now_ns, activity] + [0] * (len(Figures._fields) - 2)
+    path = status_path(role.var_dir, DOWNLINK, PRICE)
+    create_state(path, {"run": [], "writer": "a"}, [role.now_ns, 0, *words[2:]])
+    assert role.read()
+    create_state(path, {"run": [], "writer": writer}, words)
     assert role.read() is None

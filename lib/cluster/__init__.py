@@ -4,6 +4,6 @@
 (their shape), `stream_writer`, `takeover` with `writer_watch`, `stream_follower`. Ticks: `uplink`
 with `publisher`, `downlink` with `received_stream`, `clock_watch`. Orders: `order_host`,
 `ledger_journal`, `ledger_check`; from other hosts: `local_clients`, `relay_session`,
-`remote_clients`. What is seen: `status`, `status_file`, `acknowledgements`, `lag_meter`,
-`majority_watch`.
+`remote_clients`. What is seen: `status`, `status_file`, `progress`, `acknowledgements`,
+`lag_meter`, `majority_watch`.
 """

@@ -17,6 +17,7 @@ from typing import Final
 from lib.clock import SECOND_NS
 from lib.cluster.broker import Answer, Broker, Delivered, Looked, Message
 from lib.cluster.clock_watch import ClockWatch, believed_ns
+from lib.cluster.progress import Progress
 from lib.cluster.received_stream import (
     GapError,
     NewTapeError,
@@ -24,7 +25,6 @@ from lib.cluster.received_stream import (
     ReceivedPublication,
     ReceivedTicks,
 )
-from lib.cluster.status import Progress
 from lib.cluster.status_file import Activity
 from lib.cluster.stream_follower import SILENCE_NS, StreamFollower
 from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, position_of, split_batch

@@ -30,7 +30,7 @@ from lib.cluster.broker import (
     Message,
     Read,
 )
-from lib.cluster.status import Progress, writer_activity
+from lib.cluster.progress import Progress, writer_activity
 from lib.cluster.status_file import Activity
 from lib.cluster.stream_follower import SILENCE_NS, StreamFollower
 from lib.cluster.stream_writer import ASK_AGAIN_NS, Standing, StreamWriter

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
-from lib.cluster.acknowledgements import AcknowledgementTimes
 from lib.cluster.broker import HOST, Answer, Broker, Delivered, Event, Message
 from lib.cluster.lag_meter import LagMeter
 from lib.cluster.majority_watch import MajorityWatch
+from lib.cluster.progress import Progress
 from lib.cluster.status_file import (
     UNKNOWN,
     WRITE_NS,
@@ -23,29 +22,10 @@ from lib.cluster.status_file import (
     status_path,
 )
 from lib.cluster.stream_follower import SILENCE_NS
-from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.streams import LAST, LEDGER, NEXT, live_subject, number_in
 from lib.net.event_loop import EventLoop
 from lib.process.run_identity import current_run
 from lib.settings import Settings
-
-
-class Progress(NamedTuple):
-    """How far a role is with a stream."""
-
-    activity: Activity
-    position: int | None = None
-    """The last tick, sentiment or ledger entry that it has published, served or booked."""
-    newest: int | None = None
-    """The last one that there is, if the role knows more than the writer has said."""
-    acknowledgements: AcknowledgementTimes | None = None
-
-
-def writer_activity(writer: StreamWriter, *, has_claimed: bool) -> Activity:
-    """Return what a role does that may write a stream, or does since it has claimed it."""
-    if writer.standing in (Standing.RESOLVING, Standing.RESOLVED):
-        return Activity.RESOLVING
-    return Activity.WRITING if has_claimed else Activity.STANDING_BY
 
 
 class ClusterStatus:

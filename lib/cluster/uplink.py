@@ -16,8 +16,8 @@ import structlog
 
 from lib.clock import SECOND_NS, to_ns
 from lib.cluster.broker import EPOCH, HOST, Answer, Broker, Delivered
+from lib.cluster.progress import Progress, writer_activity
 from lib.cluster.publisher import Publisher, headers_of
-from lib.cluster.status import Progress, writer_activity
 from lib.cluster.stream_follower import SILENCE_NS
 from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.streams import (

@@ -23,7 +23,7 @@ from lib.cluster import ledger_journal, order_host
 from lib.cluster.broker import Answer, Appended, Delivered, Event, Failed, Message
 from lib.cluster.ledger_journal import LedgerJournal, entry_of, place_of
 from lib.cluster.order_host import OrderHost
-from lib.cluster.status import Progress
+from lib.cluster.progress import Progress
 from lib.cluster.status_file import Activity
 from lib.cluster.stream_writer import StreamWriter
 from lib.cluster.streams import LEDGER, live_subject

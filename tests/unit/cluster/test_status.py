@@ -10,7 +10,8 @@ import pytest
 from lib.clock import SECOND_NS
 from lib.cluster.acknowledgements import AcknowledgementTimes
 from lib.cluster.broker import CLAIMANT, EPOCH, HOST, Delivered, Message
-from lib.cluster.status import ClusterStatus, Progress
+from lib.cluster.progress import Progress
+from lib.cluster.status import ClusterStatus
 from lib.cluster.status_file import (
     MAX_HOST_CHARACTERS,
     STALE_NS,

@@ -103,9 +103,8 @@ def gather_records(
     log_dir = settings.var_dir / "log"
     take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
     take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
-    if target.ledger.parent != settings.var_dir:
-        # The order host has a price book of its own, which is not recorded: there may be none yet.
-        records.lost_books += 1
+    if target.spans_hosts:
+        _allow_for_other_hosts(records, recording)
     if not settled:
         newest = max((row.order_id for row in records.ledger), default=0)
         records.answers = [one for one in records.answers if one.order_id <= newest]
@@ -114,6 +113,17 @@ def gather_records(
     evaluated[tape] = max(evaluated.get(tape, 0), sequence)
     extend_evaluations(records, evaluated)
     return records
+
+
+def _allow_for_other_hosts(records: Records, recording: recorder.StackRecording) -> None:
+    """Allow for what the records do not have of a cluster.
+
+    The order hosts have price books of their own, in which there may be no price yet. And the
+    gateway does not wait for the strategy: by when it evaluated its first ticks nobody saw.
+    """
+    records.lost_books += 1
+    for _, tape, sequence in recording.evaluated[:1]:
+        records.held_back.append(Gap(tape, 1, sequence))
 
 
 def read_log(path: Path) -> list[LogEvent]:

@@ -79,6 +79,9 @@ class TargetStack:
     Its files stay for troubleshooting unless `remove_files` is called.
     """
 
+    spans_hosts = False
+    """Whether its ticks come from other hosts, and its orders go to others."""
+
     def __init__(self, settings: Settings, stack: PrivateStack | None = None) -> None:
         self.settings = settings
         self.var_dir = settings.var_dir

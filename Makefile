@@ -6,6 +6,9 @@
 # make chaos      break private stacks in every way, in under 15 minutes, and write the results into
 #                 report/chaos and performance_report.md; fails if a hypothesis does not hold or a
 #                 goal is missed; `python -m chaos.standard_set NAME` records one experiment anew
+# make cluster-chaos  break private clusters in every way, in under 15 minutes, and write the results
+#                 into report/cluster_chaos and the report; fails if a hypothesis does not hold;
+#                 `python -m chaos.cluster_set NAME` records one experiment anew
 # make bench      measure private stacks, the floor and the alternatives, in under 15 minutes, and
 #                 write the figures into report/bench
 # make watched    measure a private stack while browsers show its dashboard, in two minutes, and
@@ -40,7 +43,7 @@ ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_be
 # With it, Python would not look for modules in the project.
 unexport PYTHONSAFEPATH
 
-.PHONY: run cluster check test mutants chaos bench watched report logs video simulate fuzz lint
+.PHONY: run cluster check test mutants chaos cluster-chaos bench watched report logs video simulate fuzz lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -60,10 +63,17 @@ mutants: $(VENV)/installed
 	$(VENV)/bin/python -m tests.mutants
 
 # The report also shows what does not hold. An interrupted run writes no report. Exit code 1 of the
-# report says that figures of the bench are outdated: that is not what this target checks.
+# report says that figures of the bench are outdated: that is not what this checks.
+define RECORD
+@$(VENV)/bin/python -m $(1); held=$$?; \
+    [ $$held -gt 1 ] || { $(WRITE_REPORT); [ $$? -le 1 ]; } || exit 2; exit $$held
+endef
+
 chaos: $(VENV)/installed-bench
-	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
-	    [ $$held -gt 1 ] || { $(WRITE_REPORT); [ $$? -le 1 ]; } || exit 2; exit $$held
+	$(call RECORD,chaos.standard_set)
+
+cluster-chaos: $(VENV)/installed-bench $(VENV)/installed-cluster
+	$(call RECORD,chaos.cluster_set)
 
 # Each writes its figures at the end, all at once: an interrupted run changes nothing.
 bench: $(VENV)/installed-bench

@@ -103,9 +103,16 @@ STANDARD_SET: Final = (
 
 
 def main() -> int:
-    """Run and record the set; return the exit code."""
-    parser = CommandLine("python -m chaos.standard_set", __doc__)
-    names = [experiment.name for experiment in STANDARD_SET]
+    """Run and record the standard set; return the exit code."""
+    return run_set(STANDARD_SET, RECORDED, "python -m chaos.standard_set", __doc__)
+
+
+def run_set(
+    experiments: Sequence[PlannedExperiment], recorded: Path, program: str, description: str | None
+) -> int:
+    """Run and record a set, or what the command line names of it; return the exit code."""
+    parser = CommandLine(program, description)
+    names = [experiment.name for experiment in experiments]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)}")
     chosen = parser.parse_args().names
     if unknown := [name for name in chosen if name not in names]:
@@ -114,45 +121,54 @@ def main() -> int:
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
         print("another stack is running and uses the same cores: the times will be longer")
     try:
-        kept = _kept_entries(chosen) if chosen else []
+        kept = _kept_entries(chosen, recorded) if chosen else []
     except ReportError as error:
         print(error, file=sys.stderr)
         return EXIT_DOES_NOT_HOLD
-    run = partial(record, chosen or names, kept)
-    interrupted = run_interruptible(run, "\ninterrupted: report/chaos stays as it was")
-    return interrupted or exit_code_for(RECORDED)
+    run = partial(record, experiments, chosen or names, kept, recorded)
+    where = f"{recorded.parent.name}/{recorded.name}"
+    interrupted = run_interruptible(run, f"\ninterrupted: {where} stays as it was")
+    return interrupted or exit_code_for(recorded)
 
 
-def record(names: Collection[str], kept: Sequence[dict[str, Any]]) -> int:
-    """Run these experiments and publish their figures; return 0. Raises Interrupted.
+def record(
+    experiments: Sequence[PlannedExperiment],
+    names: Collection[str],
+    kept: Sequence[dict[str, Any]],
+    recorded: Path,
+) -> int:
+    """Run the experiments of these names and publish their figures; return 0. Raises Interrupted.
 
-    `kept` are the entries of others, whose figures are in RECORDED.
+    `kept` are the entries of others, whose figures are in `recorded`.
     """
     recording: dict[str, Any] = {
         "began_utc": utc_stamp(),
         "machine": machine_facts(),
         "software": software_facts(),
     }
-    chosen = [experiment for experiment in STANDARD_SET if experiment.name in names]
+    chosen = [experiment for experiment in experiments if experiment.name in names]
     entries = {entry["name"]: entry for entry in [*kept, *record_experiments(chosen, OUTPUT)]}
     for entry in kept:
-        shutil.copyfile(RECORDED / f"{entry['name']}.json", OUTPUT / f"{entry['name']}.json")
-    planned = (experiment.name for experiment in STANDARD_SET)
+        shutil.copyfile(recorded / f"{entry['name']}.json", OUTPUT / f"{entry['name']}.json")
+    planned = (experiment.name for experiment in experiments)
     recording["experiments"] = [entries[name] for name in planned if name in entries]
     recording["ended_utc"] = utc_stamp()
-    publish_figures(recording, OUTPUT, RECORDED)
+    publish_figures(recording, OUTPUT, recorded)
     return 0
 
 
-def _kept_entries(chosen: Collection[str]) -> list[dict[str, Any]]:
+def _kept_entries(chosen: Collection[str], directory: Path) -> list[dict[str, Any]]:
     """Return the recorded entries of the other experiments. Raises ReportError."""
-    recorded = load_recorded(RECORDED)
+    recorded = load_recorded(directory)
     machine = {**machine_facts(), _LOAD: None}
     if recorded.recording["software"] != software_facts() or machine != {
         **recorded.recording["machine"],
         _LOAD: None,
     }:
-        raise ReportError("the figures in report/chaos are of another machine or other software")
+        raise ReportError(
+            f"the figures in {directory.parent.name}/{directory.name} are of another machine or "
+            "other software"
+        )
     others = [e for e in recorded.recording["experiments"] if e["name"] not in chosen]
     return [entry for entry in others if entry["name"] in recorded.figures]
 

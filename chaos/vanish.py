@@ -14,7 +14,6 @@ Always on a private stack.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -43,11 +42,8 @@ from chaos.lab.target import TargetError, TargetStack, wait_for
 from chaos.lab.verdict import ledger_orders
 from lib.price_book.segment_files import SHM_DIR
 from lib.process.log_events import FillReported, RoleHung
-from lib.settings import PROJECT_ROOT
 from lib.stack.private_stack import PrivateStackError, start_private_stack
 
-CHECK_S: Final = 30.0
-"""How long the check of the ledger may take."""
 CONTROL_SOCKET: Final = "supervisor.sock"
 FROZEN_ROLE: Final = "dashboard"
 """The role that is frozen after its heartbeat was lost: no other one depends on it."""
@@ -217,7 +213,7 @@ class Vanish(Experiment):
             raise TargetError(str(error)) from None
         with TargetStack(stack.settings, stack) as target:
             target.wait_until_steady()
-            with Recorder(target.settings) as recorder:
+            with Recorder(target) as recorder:
                 recorder.wait_until_caught_up()
                 remover = Remover(target, recorder)
                 files = [path for path in files_in_var(target) if _is_of_ledger(target, path)]
@@ -241,7 +237,7 @@ class Vanish(Experiment):
         target.restart("order_manager")
         if not wait_for(lambda: _is_filled(target, symbol), RECOVERY_S, LOOK_S):
             self._troubles.append(f"{when}: put back, and after a restart no order is filled")
-        self._troubles += [f"{when}: put back, and then: {line}" for line in _check(target)]
+        self._troubles += [f"{when}: put back, and then: {line}" for line in target.check_ledger()]
 
 
 def _is_of_ledger(target: TargetStack, path: Path) -> bool:
@@ -261,22 +257,6 @@ def _is_filled(target: TargetStack, symbol: str) -> bool:
         price = order_probe.played_price(target, symbol)
         return order_probe.order(target, symbol, price) == FILLED
     return False
-
-
-def _check(target: TargetStack) -> list[str]:
-    """Return what `python -m lib.ledger --check` finds, a line each."""
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "lib.ledger",
-        "--check",
-        "--var-dir",
-        target.var_dir,
-    ]
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=CHECK_S, check=False
-    )
-    return [] if done.returncode == 0 else (done.stdout + done.stderr).splitlines()
 
 
 def _hung(events: Iterable[Event], role: str) -> bool:

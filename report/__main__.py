@@ -16,6 +16,7 @@ from typing import Final
 
 from bench.report.figures import bench_figures
 from bench.report.recorded import RecordedBench, load_bench, outdated
+from chaos.cluster_set import CLUSTER_SET
 from chaos.report.figures import chaos_figures, first_storm
 from chaos.report.recorded import RecordedExperiments, load_recorded, require_figures
 from chaos.report.series import all_series
@@ -97,6 +98,10 @@ def outdated_figures(
     commands = [entry["command"] for entry in chaos.recording["experiments"]]
     if commands != [experiment.command for experiment in STANDARD_SET]:
         differences.append("report/chaos: outdated, not of today's standard set: run `make chaos`")
+    if chaos.cluster:
+        commands = [entry["command"] for entry in chaos.cluster.recording["experiments"]]
+        if commands != [experiment.command for experiment in CLUSTER_SET]:
+            differences.append("report/cluster_chaos: outdated: run `make cluster-chaos`")
     return differences
 
 

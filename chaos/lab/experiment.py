@@ -86,6 +86,15 @@ class Experiment(ABC):
         """Return the settings of a private stack, made from those of the command line. Pure."""
         return settings
 
+    def find_target(self, arguments: argparse.Namespace) -> TargetStack:
+        """Find what the command line names, or start a private one. Raises TargetError."""
+        return find_target(
+            arguments.config,
+            arguments.var_dir,
+            self.private_settings,
+            needs_private=self.needs_private,
+        )
+
     def prepared(self, target: TargetStack) -> AbstractContextManager[None]:
         """Set up what all rounds need, such as proxies, while they last. Raises TargetError."""
         return nullcontext()
@@ -165,12 +174,7 @@ def run_experiment(experiment: Experiment, arguments: argparse.Namespace) -> int
 
 def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """Run an experiment; write its figures. Raises TargetError, OSError and Interrupted."""
-    with find_target(
-        arguments.config,
-        arguments.var_dir,
-        experiment.private_settings,
-        needs_private=experiment.needs_private,
-    ) as target:
+    with experiment.find_target(arguments) as target:
         try:
             result = _run(experiment, target, Random(arguments.seed))
         except Interrupted:
@@ -198,7 +202,7 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Experim
         raise TargetError(f"the stack in {target.var_dir} has no role {', '.join(sorted(missing))}")
     with experiment.prepared(target):
         target.wait_until_steady()
-        with Recorder(target.settings) as recorder:
+        with Recorder(target) as recorder:
             recorder.wait_until_caught_up()
             recording = recorder.recording
             troubles = recording.troubles
@@ -213,6 +217,7 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Experim
             for sequence in sequences:
                 recording.tapes[tape].pop(sequence, None)
         totals = count_totals(target, recording, complete_to)
+        troubles += target.differences()
         target.end()
     if recording.ended_early:  # without a complete recording there is no verdict on the stack
         return ExperimentResult(totals, [recording.ended_early])

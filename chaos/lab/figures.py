@@ -166,7 +166,7 @@ def measure(
         since(stages.get("all its connections are established")),
         since(stages.get("the strategy evaluates a tick")),
         None if pending else since(max(times_ns, default=None)),
-        _longest_stale(injected_ns, now_ns, evaluated),
+        longest_stale(injected_ns, now_ns, evaluated),
         pending,
     )
 
@@ -197,7 +197,8 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     return times_ns
 
 
-def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[SeenEvaluation]) -> int:
+def longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[SeenEvaluation]) -> int:
+    """Return the longest time between two evaluations from the fault on, and until now."""
     before = [e.at_ns for e in evaluated if e.at_ns < injected_ns][-1:]
     times_ns = [*before, *(e.at_ns for e in evaluated if e.at_ns >= injected_ns), now_ns]
     return max((b - a for a, b in pairwise(times_ns)), default=0)

@@ -30,7 +30,7 @@ from chaos.judge.records import (
 )
 from chaos.lab import recorder
 from chaos.lab.figures import held_back
-from chaos.lab.target import strategy_state
+from chaos.lab.target import TargetStack, strategy_state
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
@@ -58,24 +58,24 @@ from lib.process.log_events import (
     TicksMissed,
     read_line,
 )
-from lib.settings import Settings
 from lib.trading.checkpoint import read_last_evaluated
 
 
 def gather_records(
-    settings: Settings,
+    target: TargetStack,
     recording: recorder.StackRecording,
     complete_to: Mapping[str, int],
     left_behind: list[str],
     *,
     settled: bool,
 ) -> Records:
-    """Make the records of the stack in `settings.var_dir`, which the lab has recorded.
+    """Make the records of a stack, which the lab has recorded.
 
     `complete_to` is the last sequence of each tape that had time to arrive; for the others see
     `Records`. Raises OSError (FileNotFoundError) or LedgerError if the ledger is missing or cannot
     be read.
     """
+    settings = target.settings
     max_age_ns = to_ns(settings.strategy.max_tick_age)
     records = Records(
         symbols=settings.symbols,
@@ -95,7 +95,7 @@ def gather_records(
         cut_off=recording.cut_off,
         settled=settled,
     )
-    with read_ledger(settings.var_dir / settings.order_manager.ledger) as ledger:
+    with read_ledger(target.ledger) as ledger:
         rows = [row for row in ledger.orders() if row.client_id == records.client_id]
         held = [row for row in ledger.positions() if row.client_id == records.client_id]
     records.ledger = in_order_of_booking(rows)
@@ -103,6 +103,8 @@ def gather_records(
     log_dir = settings.var_dir / "log"
     take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
     take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
+    if target.spans_hosts:
+        _allow_for_other_hosts(records, recording)
     if not settled:
         newest = max((row.order_id for row in records.ledger), default=0)
         records.answers = [one for one in records.answers if one.order_id <= newest]
@@ -111,6 +113,17 @@ def gather_records(
     evaluated[tape] = max(evaluated.get(tape, 0), sequence)
     extend_evaluations(records, evaluated)
     return records
+
+
+def _allow_for_other_hosts(records: Records, recording: recorder.StackRecording) -> None:
+    """Allow for what the records do not have of a cluster.
+
+    The order hosts have price books of their own, in which there may be no price yet. And the
+    gateway does not wait for the strategy: by when it evaluated its first ticks nobody saw.
+    """
+    records.lost_books += 1
+    for _, tape, sequence in recording.evaluated[:1]:
+        records.held_back.append(Gap(tape, 1, sequence))
 
 
 def read_log(path: Path) -> list[LogEvent]:

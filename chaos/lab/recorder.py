@@ -2,10 +2,12 @@
 
 It records, each with the monotonic time at which it was seen,
 
-- the tape, as a numbered client of the price stream with its own simple code: the ground truth;
+- the tape, as a numbered client of the price stream with its own simple code: the ground truth (of
+  several gateways, as in a cluster, each must play the same);
 - every tick that becomes visible in the price book, as one more reader of it;
 - the last tick that the strategy has evaluated, from its state file, within `LOOK_S`;
-- what the roles log, and what supervisord logs about them, within `LOOK_S`.
+- what the roles log, and what supervisord logs about them, within `LOOK_S`; those of other hosts of
+  a cluster within `OTHER_LOOK_S`.
 
 It never asks supervisord: any question would wake it, and so change what is measured. A recorder
 that sees nothing must not blame the stack: it has to see every part of one stack first, and there
@@ -24,11 +26,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
 from chaos.judge.records import BookedTick, PlayedTick
-from chaos.lab.target import TargetError, known_roles, strategy_state
+from chaos.lab.target import TargetError, TargetStack, strategy_state
 from lib.prices import parse_price
 from lib.process.log_events import LogEvent, TapeEnded
 from lib.process.state_file import StateFile, open_state
-from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stack.log_follower import SUPERVISORD as SUPERVISORD  # the source of its events
 from lib.stack.log_follower import SupervisorEvent
@@ -36,6 +37,8 @@ from lib.stack.observer import BookFollower, EventFollower
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's state file are polled."""
+OTHER_LOOK_S: Final = 0.02
+"""How often the logs of the other hosts of a cluster are polled."""
 CONNECT_RETRY_S: Final = 0.02
 """How often a refused connection is tried again."""
 CONNECT_S: Final = 0.1
@@ -61,7 +64,8 @@ class Event(NamedTuple):
     at_ns: int
     """When it was seen (monotonic)."""
     source: str
-    """The role that logged it; SUPERVISORD for what supervisord logs about a role."""
+    """The role that logged it; SUPERVISORD for what supervisord logs about a role. On another host
+    of a cluster with the host before it: "order-1 order_manager"."""
     what: LogEvent | SupervisorEvent
 
 
@@ -205,6 +209,44 @@ class TapeListener:
                 self._next += 1
 
 
+class TapeConnection:
+    """The recorder's connection to one gateway, which is made again when it is lost."""
+
+    def __init__(self, address: tuple[str, int], recording: StackRecording) -> None:
+        self._address = address
+        self._listener = TapeListener(recording)
+        self._next_connect_s = 0.0
+        self.sock: socket.socket | None = None
+        """None while there is no connection."""
+
+    def connect(self) -> None:
+        """Connect if there is no connection, and it is time to try."""
+        if self.sock or time.monotonic() < self._next_connect_s:
+            return
+        self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
+        with suppress(OSError):  # refused
+            self.sock = socket.create_connection(self._address, CONNECT_S)
+            self.sock.send(self._listener.connected())
+
+    def receive(self) -> None:
+        """Read what has come, or notice that the connection is lost."""
+        if self.sock is None:
+            return
+        data = b""
+        with suppress(OSError):
+            data = self.sock.recv(RECEIVE_BYTES)
+        if data:
+            self._listener.receive(data, time.monotonic_ns())
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection. May be called again."""
+        if self.sock:
+            self.sock.close()
+            self.sock = None
+
+
 class Recorder:
     """Records from the beginning of the `with` block to its end, in a thread of its own.
 
@@ -212,24 +254,26 @@ class Recorder:
     the logs from now on. Any thread may read `recording` at any time.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, target: TargetStack) -> None:
         """Raises TargetError if the tape is too fast to be recorded."""
+        settings = target.settings
         if not settings.gateway.rate:
             raise TargetError(
                 "with gateway.rate = 0 the tape runs too fast to be recorded: choose a rate above 0"
             )
         self.recording = StackRecording()
-        self._gateway = (settings.gateway.host, settings.gateway.price_port)
-        self._listener = TapeListener(self.recording)
-        self._sock: socket.socket | None = None
-        self._next_connect_s = 0.0
+        self._tapes = [TapeConnection(one, self.recording) for one in target.gateways()]
         self._book = BookFollower(settings.price_book.name, as_role=False)
         self._seen_book: SharedPriceBook | None = None
         self._state_path = strategy_state(settings)
         self._state: StateFile | None = None
         self._state_inode = 0
-        self._log = EventFollower(settings.var_dir, known_roles())
-        self._next_look_s = 0.0
+        own, *others = (
+            (f"{logs.host} " if logs.host else "", EventFollower(logs.var_dir, logs.programs))
+            for logs in target.logs()
+        )
+        self._logs, self._other_logs = [own], others
+        self._next_look_s = self._next_other_look_s = 0.0
         self._caught_up = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -278,10 +322,11 @@ class Recorder:
             self.recording.ended_early = f"the recorder ended early: {error!r}"
         finally:
             self._caught_up.set()  # release a waiting thread
-            if self._sock:
-                self._sock.close()
+            for tape in self._tapes:
+                tape.close()
             self._book.let_go()
-            self._log.close()
+            for _, log in (*self._logs, *self._other_logs):
+                log.close()
 
     def _pass(self) -> None:
         reader = self._book.reader
@@ -289,40 +334,22 @@ class Recorder:
         if may_sleep and not self._caught_up.is_set() and self.recording.sees_one_stack():
             self._caught_up.set()
         left_s = max(0.0, self._next_look_s - time.monotonic())
-        awaited = [one for one in (reader, self._sock) if one]
+        awaited = [one for one in (reader, *(tape.sock for tape in self._tapes)) if one]
         readable, _, _ = select.select(awaited, [], [], left_s if may_sleep else 0)
-        if self._sock and self._sock in readable:
-            self._receive(self._sock)
+        for tape in self._tapes:
+            if tape.sock in readable:
+                tape.receive()
         self._read_book()
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + LOOK_S
             self._look_at_strategy()
             self.look_at_logs()
-            self._connect()
+            if self.recording.booked:
+                # After the book: of a tape that has been playing for hours, only the part that the
+                # book still has is recorded.
+                for tape in self._tapes:
+                    tape.connect()
             self._book.attach(time.monotonic_ns(), MAX_TICKS)
-
-    def _connect(self) -> None:
-        """Connect if there is no connection.
-
-        The book is read first: of a tape that has been playing for hours, only the part that the
-        book still has is recorded.
-        """
-        if self._sock or not self.recording.booked or time.monotonic() < self._next_connect_s:
-            return
-        self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
-        with suppress(OSError):  # refused
-            self._sock = socket.create_connection(self._gateway, CONNECT_S)
-            self._sock.send(self._listener.connected())
-
-    def _receive(self, sock: socket.socket) -> None:
-        data = b""
-        with suppress(OSError):
-            data = sock.recv(RECEIVE_BYTES)
-        if data:
-            self._listener.receive(data, time.monotonic_ns())
-        else:
-            sock.close()
-            self._sock = None
 
     def _read_book(self) -> None:
         book = self._book.book
@@ -356,10 +383,15 @@ class Recorder:
 
     def look_at_logs(self) -> None:
         """Read what was logged since the last call. For the recorder's own thread."""
-        for at_ns, source, line in self._log.read():
-            what = line if isinstance(line, SupervisorEvent) else line.event
-            if what is None:  # text
-                continue
-            self.recording.events.append(Event(at_ns, source, what))
-            if isinstance(what, TapeEnded):
-                self.recording.ended_tape = what.tape
+        logs = self._logs
+        if self._other_logs and time.monotonic() >= self._next_other_look_s:
+            self._next_other_look_s = time.monotonic() + OTHER_LOOK_S
+            logs = [*logs, *self._other_logs]
+        for host, log in logs:
+            for at_ns, source, line in log.read():
+                what = line if isinstance(line, SupervisorEvent) else line.event
+                if what is None:  # text
+                    continue
+                self.recording.events.append(Event(at_ns, f"{host}{source}", what))
+                if isinstance(what, TapeEnded):
+                    self.recording.ended_tape = what.tape

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from configparser import RawConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from lib.price_book.segment_files import SHM_DIR
 from lib.process.log_events import TAPE
@@ -26,7 +27,7 @@ from lib.process.supervisor import (
     SupervisorEndingError,
     SupervisorSilentError,
 )
-from lib.settings import Settings, SettingsError, load_settings
+from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 from lib.stack.launch import wake_supervisord
 from lib.stack.private_stack import (
     STOP_S,
@@ -45,6 +46,8 @@ LEFT_S: Final = 3.0
 """How long the remains of an ended stack (segments, processes) may take to disappear."""
 REVIVE_S: Final = 20.0
 """How long a role that the lab stopped may take to be running again."""
+CHECK_S: Final = 60.0
+"""How long `python -m lib.ledger --check` may take."""
 LOOK_S: Final = 0.05
 
 _HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
@@ -53,6 +56,15 @@ _HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
 
 class TargetError(Exception):
     """There is no stack to experiment on, or it is in the wrong state (a one-line message)."""
+
+
+class FollowedLogs(NamedTuple):
+    """Logs that a recorder follows."""
+
+    host: str
+    """The host of a cluster that they are of; "" for the stack that is experimented on."""
+    var_dir: Path
+    programs: tuple[str, ...]
 
 
 def known_roles() -> tuple[str, ...]:
@@ -66,6 +78,9 @@ class TargetStack:
 
     Its files stay for troubleshooting unless `remove_files` is called.
     """
+
+    spans_hosts = False
+    """Whether its ticks come from other hosts, and its orders go to others."""
 
     def __init__(self, settings: Settings, stack: PrivateStack | None = None) -> None:
         self.settings = settings
@@ -86,6 +101,11 @@ class TargetStack:
         except PrivateStackError as error:
             raise TargetError(str(error)) from None
 
+    @property
+    def ledger(self) -> Path:
+        """Where its orders are booked."""
+        return self.var_dir / self.settings.order_manager.ledger
+
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Return host and port of each stream's server."""
         gateway, order_manager = self.settings.gateway, self.settings.order_manager
@@ -94,6 +114,14 @@ class TargetStack:
             "news": (gateway.host, gateway.news_port),
             "orders": (order_manager.host, order_manager.port),
         }
+
+    def gateways(self) -> list[tuple[str, int]]:
+        """Return host and port of each gateway that may play its tape."""
+        return [self.addresses()["price"]]
+
+    def logs(self) -> list[FollowedLogs]:
+        """Return the logs to follow, those of the stack itself first."""
+        return [FollowedLogs("", self.var_dir, known_roles())]
 
     def processes(self) -> dict[str, Process]:
         """Return all roles as supervisord sees them. Wakes it: do not call while measuring.
@@ -195,6 +223,41 @@ class TargetStack:
         """Return tape and sequence of the last evaluated tick, from the strategy's state file."""
         return read_last_evaluated(strategy_state(self.settings))
 
+    def stop_ticks(self) -> None:
+        """Stop what its ticks come from, once those that were played have arrived."""
+        self.stop("gateway")
+
+    def differences(self) -> list[str]:
+        """Return where its parts disagree that can only be asked while it runs, a line each."""
+        return []
+
+    def check_ledger(self) -> list[str]:
+        """Return what `python -m lib.ledger --check` finds on a private stack, a line each."""
+        assert self._stack is not None
+        command = (sys.executable, "-m", "lib.ledger", "--check", "--config", self._stack.config)
+        try:
+            done = subprocess.run(
+                [*command, "--var-dir", self.var_dir],
+                cwd=PROJECT_ROOT,
+                capture_output=True,
+                text=True,
+                timeout=CHECK_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return [f"the check of the ledger takes over {CHECK_S:g} s"]
+        return [] if done.returncode == 0 else (done.stdout + done.stderr).splitlines()
+
+    def pids(self) -> list[int]:
+        """Return the processes of a private stack, `main.py` first."""
+        assert self._stack is not None
+        return [self._stack.main.pid, *_processes_of(self.var_dir)]
+
+    def has_ended(self) -> bool:
+        """Return whether a private stack is down: its `main.py` has ended."""
+        assert self._stack is not None
+        return self._stack.main.poll() is not None
+
     def segments(self) -> list[str]:
         """Return the existing files of the price book."""
         name = self.settings.price_book.name
@@ -204,7 +267,7 @@ class TargetStack:
         """Return the remaining segments and processes of an ended stack, after `LEFT_S`."""
 
         def remains() -> list[str]:
-            return [*self.segments(), *_processes_of(self.var_dir)]
+            return [*self.segments(), *_processes_of(self.var_dir).values()]
 
         wait_for(lambda: not remains(), LEFT_S)
         return remains()
@@ -231,6 +294,16 @@ def strategy_state(settings: Settings) -> Path:
     return last_evaluated_path(settings.var_dir, settings.strategy.client_id)
 
 
+def load_target_settings(config: Path | None, var_dir: Path | None) -> Settings:
+    """Load the settings of the command line. Raises TargetError."""
+    if var_dir is not None:
+        os.environ["TRADING_VAR_DIR"] = str(var_dir.absolute())
+    try:
+        return load_settings(config)
+    except SettingsError as error:
+        raise TargetError(str(error)) from None
+
+
 def find_target(
     config: Path | None,
     var_dir: Path | None,
@@ -242,12 +315,7 @@ def find_target(
 
     `needs_private`: always start one, even beside a running one. Raises TargetError.
     """
-    if var_dir is not None:
-        os.environ["TRADING_VAR_DIR"] = str(var_dir.absolute())
-    try:
-        settings = load_settings(config)
-    except SettingsError as error:
-        raise TargetError(str(error)) from None
+    settings = load_target_settings(config, var_dir)
     if not needs_private and wake_supervisord(settings.var_dir):
         return TargetStack(settings)
     try:
@@ -279,14 +347,15 @@ def wait_for(condition: Callable[[], bool], limit_s: float, look_s: float = LOOK
     return True
 
 
-def _processes_of(var_dir: Path) -> list[str]:
+def _processes_of(var_dir: Path) -> dict[int, str]:
     """Return the processes that were started for this var directory, but not its observers."""
     mark = f"TRADING_VAR_DIR={var_dir}".encode()
-    found = []
+    found = {}
     for entry in Path("/proc").glob("[1-9]*"):
         with suppress(OSError):  # it has just ended, or belongs to another user
             is_other = int(entry.name) != os.getpid()
             if is_other and mark in (entry / "environ").read_bytes().split(b"\0"):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                found.append(f"process {entry.name}: {command.decode(errors='replace')}")
+                said = command.decode(errors="replace")
+                found[int(entry.name)] = f"process {entry.name}: {said}"
     return found

@@ -42,21 +42,21 @@ class Totals:
 def wait_until_settled(target: TargetStack, recording: StackRecording) -> dict[str, int]:
     """Wait until all ticks and orders so far have arrived, for a bounded time.
 
-    The gateway of a private stack is stopped first, so that nothing is in transit at the end.
+    Of a private stack the ticks are stopped in between, so that nothing is in transit at the end.
     Returns the last sequence of each tape that had time to arrive.
     """
     complete_to = {tape: last_to_arrive(recording, tape) for tape in recording.tapes}
     last = (recording.playing, complete_to.get(recording.playing, 0))
-    if target.private:
-        with suppress(TargetError):  # its supervisord is gone: the verdict shows that anyway
-            target.stop("gateway")
 
-    def is_settled() -> bool:
+    def have_arrived() -> bool:
         booked = recording.booked[-1][:2] if recording.booked else ("", 0)
-        has_arrived = booked >= last and target.last_evaluated() >= last
-        return has_arrived and _all_answered(target, recording)
+        return booked >= last and target.last_evaluated() >= last
 
-    wait_for(is_settled, SETTLE_S, LOOK_S)
+    if target.private:
+        wait_for(have_arrived, SETTLE_S, LOOK_S)
+        with suppress(TargetError):  # its supervisord is gone: the verdict shows that anyway
+            target.stop_ticks()
+    wait_for(lambda: have_arrived() and _all_answered(target, recording), SETTLE_S, LOOK_S)
     return complete_to
 
 
@@ -81,9 +81,8 @@ def _all_answered(target: TargetStack, recording: StackRecording) -> bool:
 
 def ledger_orders(target: TargetStack) -> list[BookedOrder]:
     """Return the orders in the ledger. Raises TargetError if it cannot be read."""
-    path = target.var_dir / target.settings.order_manager.ledger
     try:
-        with read_ledger(path) as ledger:
+        with read_ledger(target.ledger) as ledger:
             return list(ledger.orders())
     except (FileNotFoundError, LedgerError) as error:
         raise TargetError(str(error)) from None
@@ -122,9 +121,7 @@ def judge_findings(
     """
     left = target.left_behind() if target.private else []
     try:
-        records = gather_records(
-            target.settings, recording, complete_to, left, settled=target.private
-        )
+        records = gather_records(target, recording, complete_to, left, settled=target.private)
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
     findings, unjudged = judge(records), not_judged(records)

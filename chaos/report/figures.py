@@ -10,6 +10,7 @@ from chaos.faults.hostile_gateway import DEFECTS
 from chaos.lab.experiment import EXIT_HOLDS, GOAL_ROUNDS, cells
 from chaos.lab.figures import OrderCounts
 from chaos.lab.recovery import STEPS
+from chaos.report.cluster import cluster_figures
 from chaos.report.recorded import Figures, RecordedExperiments
 from chaos.report.series import (
     ENOUGH_MISSES,
@@ -85,6 +86,7 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "waits": wait_rows(figures),
         "removals": figures.get("vanish", {}).get("removals", []),
         "planted": planted_rows(figures),
+        "cluster": cluster_figures(recorded.cluster),
     }
 
 

@@ -101,7 +101,7 @@ class PlannedFault(NamedTuple):
 _Card = TypeVar("_Card")
 
 
-def _deal(random: Random, cards: Sequence[_Card]) -> Iterator[_Card]:
+def deal(random: Random, cards: Sequence[_Card]) -> Iterator[_Card]:
     """Yield the cards in a random order, all of them before any a second time, for ever."""
     while True:
         yield from reversed(random.sample(cards, len(cards)))
@@ -111,10 +111,10 @@ def plan_storm(
     random: Random, minutes: float, kinds: Sequence[FaultKind], roles: Sequence[str]
 ) -> list[PlannedFault]:
     """Return the planned faults of a storm, earliest first. The same seed gives the same plan."""
-    decks = {kind: _deal(random, _cards(kind, roles)) for kind in kinds}
+    decks = {kind: deal(random, _cards(kind, roles)) for kind in kinds}
     planned_faults: list[PlannedFault] = []
     at_s = 0.0
-    for kind in _deal(random, kinds):
+    for kind in deal(random, kinds):
         at_s += min(LONGEST_GAP_S, random.expovariate(1 / MEAN_GAP_S))
         at_s += QUIET_BEFORE_ALL_S if kind is FaultKind.EVERYTHING else 0.0
         if at_s >= minutes * 60:

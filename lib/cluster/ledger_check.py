@@ -94,7 +94,7 @@ def compare(cluster: ClusterSettings, path: Path) -> Comparison:
 
 
 class StreamReader:
-    """Reads TW_LEDGER, and waits for each answer. Leaving the `with` block leaves the brokers."""
+    """Reads streams, and waits for each answer. Leaving the `with` block leaves the brokers."""
 
     def __init__(self, cluster: ClusterSettings) -> None:
         """Connect. Raises NotComparedError."""
@@ -116,19 +116,19 @@ class StreamReader:
     def __exit__(self, *_: object) -> None:
         self._broker.close()
 
-    def last(self) -> int:
+    def last(self, stream: str = LEDGER) -> int:
         """Return the sequence of the last message. Raises NotComparedError."""
-        looked = self._ask(partial(self._broker.look, LEDGER))
+        looked = self._ask(partial(self._broker.look, stream))
         return looked.state.last if isinstance(looked, Looked) else 0
 
-    def read(self, first: int, last: int) -> Iterator[list[Message]]:
+    def read(self, first: int, last: int, stream: str = LEDGER) -> Iterator[list[Message]]:
         """Read the messages from `first` to `last`, as far as they are there, some at a time.
 
         Raises NotComparedError.
         """
         while first <= last:
             most = min(MAX_MESSAGES_READ, last - first + 1)
-            answer = self._ask(partial(self._broker.read, LEDGER, first, most))
+            answer = self._ask(partial(self._broker.read, stream, first, most))
             if not isinstance(answer, Read) or not answer.messages:
                 return
             yield answer.messages

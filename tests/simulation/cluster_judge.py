@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from chaos.judge.streams import (
+    booked_in,
+    booking_findings,
+    numbered_frames,
+    one_writer,
+    without_gap,
+    without_repetition,
+)
 from lib.cluster.broker import Message
 from lib.cluster.downlink import MESSAGES_BACK
-from lib.cluster.ledger_journal import entry_of
-from lib.cluster.streams import LEDGER, NEWS, PRICE, TAPE, split_batch
+from lib.cluster.streams import LEDGER, NEWS, PRICE
 from lib.ledger.reader import Snapshot
-from lib.ledger.rows import BookedOrder, booked_order
-from lib.wire.framing import split
+from lib.ledger.rows import BookedOrder
 from lib.wire.order_messages import ExecutionReport
 from tests.cluster_broker import Stream
 
@@ -63,10 +69,12 @@ class ClusterRecords:
 
 def judge_market(records: ClusterRecords, streams: dict[str, Stream]) -> Iterator[str]:
     """Say what is wrong with ticks and news."""
-    for name in (PRICE, NEWS):
-        yield from _one_writer(name, streams[name].messages)
-    published, found_in = yield from _published(PRICE, streams[PRICE].messages)
-    yield from _numbers(NEWS, streams[NEWS].messages)
+    prices, news = (streams[name].messages for name in (PRICE, NEWS))
+    yield from one_writer(PRICE, prices)
+    yield from one_writer(NEWS, news)
+    yield from without_gap(PRICE, prices, {})
+    yield from without_repetition(NEWS, news, {})
+    published, found_in = yield from _published(PRICE, prices)
     for number, (host, ticks) in enumerate(records.books):
         where = f"{host}, book {number}"
         missed = [one for one in records.missed if one.host == host]
@@ -84,48 +92,17 @@ def judge_market(records: ClusterRecords, streams: dict[str, Stream]) -> Iterato
             yield f"{gap} were missed, and message {message} of {PRICE} has them"
 
 
-def _one_writer(name: str, messages: list[Message]) -> Iterator[str]:
-    """A writer that was overtaken has appended nothing."""
-    for before, message in pairwise(messages):
-        if message.epoch < before.epoch or (message.is_claim and message.epoch <= before.epoch):
-            yield (
-                f"{name}: message {message.sequence} is of epoch {message.epoch}, behind one of "
-                f"epoch {before.epoch}: two write it"
-            )
-
-
-def _frames(messages: list[Message]) -> Iterator[tuple[int, str, int, bytes]]:
-    for message in messages:
-        if message.data:
-            batch, frames = split_batch(message.data)
-            for number, frame in enumerate(split(frames), batch.first):
-                yield message.sequence, message.headers[TAPE], number, frame
-
-
 def _published(
     name: str, messages: list[Message]
 ) -> Iterator[str] | tuple[dict[tuple[str, int], bytes], dict[tuple[str, int], int]]:
     """Return each tick that was published, and in which message it was."""
     published: dict[tuple[str, int], bytes] = {}
     found_in: dict[tuple[str, int], int] = {}
-    last: dict[str, int] = {}
-    for sequence, tape, number, frame in _frames(messages):
+    for sequence, tape, number, frame in numbered_frames(messages):
         if published.setdefault((tape, number), frame) != frame:
             yield f"{name}: {number} of {tape} has two values"
         found_in.setdefault((tape, number), sequence)
-        if number != last.setdefault(tape, 0) + 1:
-            yield f"{name}: message {sequence} has {number} of {tape} behind {last[tape]}"
-        last[tape] = number
     return published, found_in
-
-
-def _numbers(name: str, messages: list[Message]) -> Iterator[str]:
-    """No number of a tape has two values, and none comes twice."""
-    last: dict[str, int] = {}
-    for sequence, tape, number, _ in _frames(messages):
-        if number <= last.setdefault(tape, 0):
-            yield f"{name}: message {sequence} has {number} of {tape} behind {last[tape]}"
-        last[tape] = number
 
 
 def _in_order(where: str, ticks: list[BookedTick], missed: list[MissedTicks]) -> Iterator[str]:
@@ -139,30 +116,13 @@ def _in_order(where: str, ticks: list[BookedTick], missed: list[MissedTicks]) ->
                 yield f"{where}: tick {lost} of {tick.tape} is not there, and not reported"
 
 
-def booked_in(stream: Stream) -> list[BookedOrder]:
-    """Return the orders in TW_LEDGER."""
-    return [booked_order(row) for message in stream.messages for row in entry_of(message).orders]
-
-
 def judge_orders(records: ClusterRecords, stream: Stream) -> Iterator[str]:
     """Say what is wrong with orders."""
-    yield from _one_writer(LEDGER, stream.messages)
+    yield from one_writer(LEDGER, stream.messages)
     yield from records.refused
-    orders: dict[tuple[str, int], BookedOrder] = {}
-    trade_id = 0
-    positions: Counter[tuple[str, str]] = Counter()
-    for order in booked_in(stream):
-        key = order.client_id, order.order_id
-        if key in orders:
-            yield f"{LEDGER}: order {key} is there twice"
-        orders[key] = order
-        if order.status == "FILLED":
-            trade_id += 1
-            positions[order.client_id, order.symbol] += order.signed_quantity
-            if order.trade_id != trade_id:
-                yield f"{LEDGER}: order {key} has trade_id {order.trade_id}, not {trade_id}"
-        if order.position != positions[order.client_id, order.symbol]:
-            yield f"{LEDGER}: order {key} leads to {order.position}, which is wrong"
+    booked = booked_in(stream.messages)
+    yield from booking_findings(booked)
+    orders = {(order.client_id, order.order_id): order for order in booked}
     for report in records.told:
         order = orders.get((report.client_id, report.order_id))
         said = f"order {report.order_id} of {report.client_id} was answered {report.status}"
@@ -197,7 +157,7 @@ def _answer_of(order: BookedOrder) -> tuple[str | int | None, ...]:
 
 def judge_ledger(host: str, ledger: Snapshot, stream: Stream) -> Iterator[str]:
     """Say where the ledger of a host is not the projection of the stream."""
-    wanted, found = booked_in(stream), list(ledger.orders())
+    wanted, found = booked_in(stream.messages), list(ledger.orders())
     if sorted(found) != sorted(wanted):
         differ = set(found) ^ set(wanted)
         yield f"{host}: the ledger is not what {LEDGER} has: {len(differ)} orders: {min(differ)}"

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from chaos import standard_set
+from chaos.cluster_set import CLUSTER_SET
 from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS
 from chaos.report.recorded import RECORDED, RECORDING, load_recorded
 from chaos.standard_set import (
@@ -41,15 +42,24 @@ def test_the_standard_set_took_less_than_fifteen_minutes_when_it_was_recorded():
     assert sum(entry["took_s"] for entry in experiments) < FIFTEEN_MINUTES_S
 
 
-def test_every_experiment_is_in_the_standard_set_under_names_of_their_own():
+def test_the_set_with_a_cluster_takes_less_than_fifteen_minutes():
+    assert sum(run.expected_s for run in CLUSTER_SET) < FIFTEEN_MINUTES_S
+    if recorded := load_recorded(RECORDED).cluster:
+        experiments = recorded.recording["experiments"]
+        assert {entry["name"] for entry in experiments} == {run.name for run in CLUSTER_SET}
+        assert sum(entry["took_s"] for entry in experiments) < FIFTEEN_MINUTES_S
+
+
+def test_every_experiment_is_in_one_of_the_sets_under_names_of_their_own():
     experiments = {
         path.name
         for path in (PROJECT_ROOT / "chaos").glob("*.py")
         if "sys.path.insert" in path.read_text(encoding="utf-8")
     }
+    runs = (*STANDARD_SET, *CLUSTER_SET)
 
-    assert {run.arguments[0] for run in STANDARD_SET} == experiments
-    assert len({run.name for run in STANDARD_SET}) == len(STANDARD_SET)
+    assert {run.arguments[0] for run in runs} == experiments
+    assert len({run.name for run in runs}) == len(runs)
 
 
 def test_each_experiment_leaves_its_own_figures_and_output_also_after_one_that_failed(

@@ -20,12 +20,14 @@ from chaos.judge.records import (
     SentOrder,
 )
 from chaos.lab.gather import (
+    _allow_for_other_hosts,
     extend_evaluations,
     in_order_of_booking,
     read_log,
     take_orderbook_log,
     take_strategy_log,
 )
+from chaos.lab.recorder import SeenEvaluation, StackRecording
 from lib.ledger.rows import BookedOrder
 from lib.process.log_events import LogEvent
 from lib.wire.order_messages import Status
@@ -228,3 +230,11 @@ def test_what_comes_before_the_first_start_in_the_log_is_left_out_and_said_to_be
     assert gathered.whole == whole
     assert gathered.evaluations == [Evaluation("A", 5, 5)]
     assert [order.order_id for order in gathered.sent] == [7]
+
+
+def test_of_a_cluster_nobody_saw_by_when_its_first_ticks_were_evaluated() -> None:
+    found = records()
+    seen = [SeenEvaluation(9, "T", 40), SeenEvaluation(10, "T", 41)]
+    _allow_for_other_hosts(found, StackRecording(evaluated=seen))
+    assert found.held_back == [Gap("T", 1, 40)]
+    assert found.lost_books == 1

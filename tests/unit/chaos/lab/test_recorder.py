@@ -10,7 +10,7 @@ import pytest
 from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab import recorder as recorder_module
 from chaos.lab.recorder import Recorder, SeenEvaluation, StackRecording, TapeListener
-from chaos.lab.target import TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.prices import to_fixed
 from lib.settings import Settings
 
@@ -99,7 +99,7 @@ def test_all_of_one_stack_must_be_seen() -> None:
 def test_a_recorder_that_ended_early_says_so_instead_of_accusing_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
+    recorder = Recorder(TargetStack(msgspec.structs.replace(Settings(), var_dir=tmp_path)))
     if why == "of its own":
         monkeypatch.setattr(recorder, "look_at_logs", lambda: 1 / 0)
         why = "division by zero"

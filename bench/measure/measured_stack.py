@@ -30,7 +30,7 @@ from lib.stack.supervisord_configuration import PROGRAM
 from lib.streams.publication import STATE_NAME, TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 
-STEADY_S: Final = 30.0
+STEADY_S: Final = 60.0
 """How long a stack may take until all of it runs and its strategies evaluate."""
 LOOK_S: Final = 0.05
 

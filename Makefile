@@ -13,6 +13,8 @@
 #                 write the figures into report/bench
 # make watched    measure a private stack while browsers show its dashboard, in two minutes, and
 #                 write the figures into report/bench
+# make cluster-bench  measure three brokers and four hosts on this machine, in under six minutes, and
+#                 write the figures into report/bench
 # make report     write performance_report.md, its details and plots from the figures in report; fails
 #                 if these are of another plan, or of other roles, than those of today
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
@@ -43,7 +45,8 @@ ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_be
 # With it, Python would not look for modules in the project.
 unexport PYTHONSAFEPATH
 
-.PHONY: run cluster check test mutants chaos cluster-chaos bench watched report logs video simulate fuzz lint
+.PHONY: run cluster check test mutants chaos cluster-chaos bench watched cluster-bench report logs \
+        video simulate fuzz lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -81,6 +84,9 @@ bench: $(VENV)/installed-bench
 
 watched: $(VENV)/installed
 	$(VENV)/bin/python -m bench --watched --json report/bench/watched.json
+
+cluster-bench: $(VENV)/installed-cluster
+	$(VENV)/bin/python -m bench --cluster --json report/bench/cluster.json
 
 report: $(VENV)/installed-bench
 	@$(WRITE_REPORT)

@@ -11,14 +11,17 @@ or the settings are wrong, 130 after Ctrl-C (nothing is written).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench.cluster import record as record_cluster
 from bench.measure.measured_stack import bench_dir
-from bench.plan import FULL, QUICK, WATCHED
-from bench.results import is_empty
+from bench.plan import CLUSTER, FULL, QUICK, WATCHED
+from bench.results import AnyRecording, Recording, is_empty
 from bench.run import run
-from bench.watched import record
+from bench.watched import record as record_watched
 from lib.settings import DEFAULT_FILE, SettingsError, load_settings
 from lib.stack.launch import wake_supervisord
 from lib.stack.long_program import CommandLine, output_file, run_interruptible, write_json
@@ -26,6 +29,7 @@ from lib.stack.long_program import CommandLine, output_file, run_interruptible, 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"
 WATCHED_RESULTS: Final = "watched.json"
+CLUSTER_RESULTS: Final = "cluster.json"
 EXIT_NOT_WRITTEN: Final = 1
 
 
@@ -41,25 +45,36 @@ def main() -> int:
     which.add_argument(
         "--watched", action="store_true", help="tick to decision with the dashboard open, alone"
     )
+    which.add_argument("--cluster", action="store_true", help="a cluster on this machine, alone")
     parser.add_argument(
         "--json",
         metavar="FILE",
         type=output_file,
-        help=f"where to write the figures ({directory / RESULTS}, or {WATCHED_RESULTS} there)",
+        help=f"where to write the figures ({directory / RESULTS}, or {WATCHED_RESULTS} or "
+        f"{CLUSTER_RESULTS} there)",
     )
     arguments = parser.parse_args()
-    file = arguments.json or directory / (WATCHED_RESULTS if arguments.watched else RESULTS)
+    name = RESULTS
+    measure: Callable[[], AnyRecording] = partial(_run, quick=arguments.quick)
+    if arguments.watched:
+        name, measure = WATCHED_RESULTS, partial(record_watched, WATCHED, sys.stderr)
+    elif arguments.cluster:
+        name, measure = CLUSTER_RESULTS, partial(record_cluster, CLUSTER, sys.stderr)
     return run_interruptible(
-        lambda: _measure(arguments.quick, arguments.watched, file),
+        lambda: _measure(measure, arguments.json or directory / name),
         "interrupted: everything is stopped, nothing is written",
     )
 
 
-def _measure(quick: bool, watched: bool, file: Path) -> int:
+def _run(*, quick: bool) -> Recording:
+    plan, command = (QUICK, f"{PROGRAM} --quick") if quick else (FULL, PROGRAM)
+    return run(plan, sys.stderr, command, quick)
+
+
+def _measure(measure: Callable[[], AnyRecording], file: Path) -> int:
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
         print("another stack is running and takes its share of the cores", file=sys.stderr)
-    plan, command = (QUICK, f"{PROGRAM} --quick") if quick else (FULL, PROGRAM)
-    figures = record(WATCHED, sys.stderr) if watched else run(plan, sys.stderr, command, quick)
+    figures = measure()
     for gap in figures.gaps:
         print(f"not measured: {gap}", file=sys.stderr)
     if is_empty(figures):

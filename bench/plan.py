@@ -1,4 +1,4 @@
-"""What a run of the bench measures, and for how long: the full run, the quick one, the watched one.
+"""What a run of the bench measures, and for how long: full, quick, watched, and of a cluster.
 
 Plain data, which is recorded with the figures: figures of another plan are outdated. Seconds are
 those of the measurement itself; starting and stopping stacks comes on top.
@@ -84,6 +84,22 @@ class WatchedRun(Struct, frozen=True):
     """How many of which kind."""
 
 
+class ClusterRun(Struct, frozen=True):
+    """What is measured of a cluster on this machine, whose brokers and hosts share its cores."""
+
+    latency: LatencyRun
+    """Tick to decision on another host than the gateway's."""
+    subscribers: tuple[int, ...]
+    """The numbers of further subscribers of the ticks, in turns, at the rate of `latency`."""
+    subscribed_s: float
+    """Seconds for each of these numbers."""
+    orders: tuple[OrdersRun, ...]
+    """From another host than the order manager's."""
+    orders_beside: tuple[OrdersRun, ...]
+    """From the host of the order manager: through the journal, but through no relay."""
+    throughput: ThroughputRun
+
+
 class Plan(Struct, frozen=True):
     """All measurements of a run."""
 
@@ -145,4 +161,13 @@ WATCHED: Final = WatchedRun(
     LatencyRun(2_000.0, 5.0),
     rounds=3,
     viewers=((0, NO_VIEWER), (3, STREAMS), (3, BROWSERS)),
+)
+
+CLUSTER: Final = ClusterRun(
+    latency=LatencyRun(2_000.0, 15.0),
+    subscribers=(1, 10, 50, 200),
+    subscribed_s=10.0,
+    orders=(OrdersRun(1, 1, 1_000), OrdersRun(4, 2_000, 15_000)),
+    orders_beside=(OrdersRun(1, 1, 1_000),),
+    throughput=ThroughputRun(100, 1, 8.0, 5),
 )

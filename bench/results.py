@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bench.plan import Plan, WatchedRun
+from bench.plan import ClusterRun, Plan, WatchedRun
 
 CURVE: Final = (
     0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
@@ -286,7 +286,64 @@ class WatchedRecording(Struct):
     """What could not be measured, and why: a line each."""
 
 
-def is_empty(found: Recording | WatchedRecording) -> bool:
+class TickMessages(Struct, frozen=True):
+    """The messages of ticks that a plain subscriber got, during a tick to decision.
+
+    A message has the ticks of some milliseconds, and its SENT_NS is that of the first of them.
+    """
+
+    messages: int
+    ticks: int
+    received_bytes: int
+    to_brokers: LatencyDistribution
+    """From SENT_NS until the stream's leader has stamped the message: gateway, linger, uplink."""
+    in_brokers: LatencyDistribution
+    """From that stamp until the message has arrived: replicated, applied, and sent on."""
+    to_subscriber: LatencyDistribution
+    """From SENT_NS until the message has arrived."""
+    acknowledged_p50_ns: int
+    """How long the latest messages took at the end, from the uplink's question to its answer."""
+    acknowledged_p99_ns: int
+
+
+class SubscriberLoad(Struct, frozen=True):
+    """What the brokers took while so many further subscribers got the ticks."""
+
+    subscribers: int
+    seconds: float
+    messages: int
+    """How many messages each of them got."""
+    received_bytes: int
+    """What all of them got together."""
+    broker_cpu_s: float
+    """The CPU time of all brokers together."""
+
+
+class ClusterRecording(Struct):
+    """The recording of `bench.cluster`."""
+
+    began_utc: str
+    machine: dict[str, Any]
+    software: dict[str, str]
+    plan: ClusterRun
+    seconds: float = 0.0
+    tick_to_decision: list[TickToDecision] = []
+    tick_messages: list[TickMessages] = []
+    """Of the same time."""
+    subscriber_loads: list[SubscriberLoad] = []
+    orders: list[OrderFigures] = []
+    """From the strategy host, through both relays."""
+    orders_beside: list[OrderFigures] = []
+    """From the host of the order manager, through no relay."""
+    throughput: list[Throughput] = []
+    gaps: list[str] = []
+    """What could not be measured, and why: a line each."""
+
+
+AnyRecording = Recording | WatchedRecording | ClusterRecording
+
+
+def is_empty(found: AnyRecording) -> bool:
     """Return whether nothing at all was measured."""
     fields = (name for name in found.__struct_fields__ if name != "gaps")
     return not any(value for name in fields if isinstance(value := getattr(found, name), list))

@@ -6,10 +6,11 @@ A step that fails leaves a gap with the reason, and the others go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final, Generic, NamedTuple, TextIO, TypeVar
 
 from bench.errors import BenchError
 from bench.measure.footprint import measure_at_rest, measure_segments
@@ -21,7 +22,7 @@ from bench.measure.stages import measure_alone
 from bench.measure.tapes import measure_tapes
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, Plan, SideBySide, ThroughputRun
-from bench.results import Recording
+from bench.results import ClusterRecording, Recording
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
 from lib.stack.long_program import time_left
@@ -48,12 +49,15 @@ SETTINGS: Final[dict[str, Any]] = {
 ROLES: Final = "daemons at rest"
 
 
-class Step(NamedTuple):
+_Recording = TypeVar("_Recording", Recording, ClusterRecording)
+
+
+class Step(NamedTuple, Generic[_Recording]):
     """One step of a run: a measurement."""
 
     what: str
     expected_s: float
-    run: Callable[[Recording], None]
+    run: Callable[[_Recording], None]
     """May raise BenchError or OSError, which become a gap."""
     subject: str = ""
     """The subject of a gap that several steps share; "" for `what`."""
@@ -62,7 +66,7 @@ class Step(NamedTuple):
 def run(plan: Plan, progress_to: TextIO, command: str, quick: bool) -> Recording:
     """Measure everything in the plan; return the recording."""
     began_s = time.monotonic()
-    software = software_facts() | _versions()
+    software = software_facts() | versions(PACKAGES)
     found = Recording(utc_stamp(), quick, command, machine_facts(), software, SETTINGS, plan)
     perform(list(steps(plan)), found, progress_to)
     found.ended_utc = utc_stamp()
@@ -70,17 +74,16 @@ def run(plan: Plan, progress_to: TextIO, command: str, quick: bool) -> Recording
     return found
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the packages that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
-def perform(todo: Sequence[Step], found: Recording, progress_to: TextIO) -> None:
+def perform(todo: Sequence[Step[_Recording]], found: _Recording, progress_to: TextIO) -> None:
     """Do all steps, one after the other.
 
     The time left is estimated from how long the finished steps took.
@@ -101,7 +104,7 @@ def perform(todo: Sequence[Step], found: Recording, progress_to: TextIO) -> None
         done += step.expected_s
 
 
-def steps(plan: Plan) -> Iterator[Step]:
+def steps(plan: Plan) -> Iterator[Step[Recording]]:
     """Return all steps of a plan."""
     for one in plan.latency:
         what = f"tick to decision at {one.rate:,.0f} ticks/s with {_scale(one)}"
@@ -131,7 +134,7 @@ def steps(plan: Plan) -> Iterator[Step]:
         yield Step(what, STACK_S + PROFILE_S, partial(measure_profile, load))
 
 
-def _side_by_side(side: SideBySide, number: int) -> Iterator[Step]:
+def _side_by_side(side: SideBySide, number: int) -> Iterator[Step[Recording]]:
     which = f"side by side, round {number + 1} of {side.rounds}"
     expected_s = STACK_S + side.paced_s + (side.unpaced_s and STACK_S + side.unpaced_s)
     yield Step(f"{which}: {STACK}", expected_s, partial(measure_stack, side, number), STACK)

@@ -1,7 +1,8 @@
 """Write performance_report.md, the pages report/details-*.md and the plots from recorded figures.
 
-`make bench`, `make watched` and `make chaos` record the figures as JSON in report/bench and
-report/chaos; the words are in report/*.md.j2. The same figures give the same pages and plots.
+`make bench`, `make watched`, `make cluster-bench` and `make chaos` record the figures as JSON in
+report/bench and report/chaos; the words are in report/*.md.j2. The same figures give the same
+pages and plots.
 
 Exit codes: 0 all is written; 1 all is written, but figures are of another plan, or of other roles,
 than those of today; 2 nothing is written.
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.report.cluster import cluster_figures
 from bench.report.figures import bench_figures
 from bench.report.recorded import RecordedBench, load_bench, outdated
 from chaos.cluster_set import CLUSTER_SET
@@ -33,6 +35,7 @@ PAGES: Final = {
     "details-speed.md": FIGURES,
     "details-dashboard.md": FIGURES,
     "details-profile.md": FIGURES,
+    "details-cluster.md": FIGURES,
     "details-reliability.md": FIGURES,
 }
 """Each page, with the directory that it is written to."""
@@ -70,7 +73,11 @@ def main() -> int:
 
 def pages(bench: RecordedBench, chaos: RecordedExperiments) -> dict[str, str]:
     """Return the text of each page. Pure. Raises KeyError if a figure is missing."""
-    figures = {"bench": bench_figures(bench), "chaos": chaos_figures(chaos)}
+    figures = {
+        "bench": bench_figures(bench),
+        "cluster": cluster_figures(bench.cluster),
+        "chaos": chaos_figures(chaos),
+    }
     return {name: render(name, **figures) for name in PAGES}
 
 
@@ -94,7 +101,9 @@ def outdated_figures(
     roles = started_programs(configuration)
     differences = [f"report/bench/{difference}" for difference in outdated(bench, roles)]
     if differences:
-        differences.append("report/bench: outdated: run `make bench`, and `make watched`")
+        differences.append(
+            "report/bench: outdated: run `make bench`, `make watched` and `make cluster-bench`"
+        )
     commands = [entry["command"] for entry in chaos.recording["experiments"]]
     if commands != [experiment.command for experiment in STANDARD_SET]:
         differences.append("report/chaos: outdated, not of today's standard set: run `make chaos`")

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from bench.measure.side_by_side import STACK
 from bench.measure.tapes import FILE, RANDOM_WALK
-from bench.plan import FULL, WATCHED
+from bench.plan import CLUSTER, FULL, WATCHED
 from bench.report.comparison import FLOOR, ZEROMQ
 from bench.report.recorded import RecordedBench
 from bench.results import (
     CallCost,
+    ClusterRecording,
     DaemonProfile,
     HotFunction,
     LatencyDistribution,
@@ -27,8 +28,10 @@ from bench.results import (
     Recording,
     SegmentSize,
     StageCost,
+    SubscriberLoad,
     TapeSpeed,
     Throughput,
+    TickMessages,
     TickToDecision,
     Trial,
     Usage,
@@ -189,7 +192,57 @@ NOTHING_MEASURED = recording(
 )
 
 
-def recorded_bench(made: Recording | None = None) -> RecordedBench:
+def cluster_recording(**changed: Any) -> ClusterRecording:
+    """The recording of a cluster with some of its fields changed."""
+    made = ClusterRecording(
+        began_utc="2026-01-03T03:04:05.000006Z",
+        machine=MACHINE,
+        software=SOFTWARE,
+        plan=CLUSTER,
+        seconds=300.0,
+        tick_to_decision=[
+            tick_to_decision(2e3, from_sent=latency(5_000), from_intended=latency(4_000))
+        ],
+        tick_messages=[
+            TickMessages(
+                messages=3_000,
+                ticks=20_000,
+                received_bytes=2_000_000,
+                to_brokers=latency(2_000),
+                in_brokers=latency(2_500),
+                to_subscriber=latency(4_500),
+                acknowledged_p50_ns=1_500_000,
+                acknowledged_p99_ns=9_000_000,
+            )
+        ],
+        subscriber_loads=[
+            SubscriberLoad(count, 10.0, 3_000, count * 2_000_000, 10.0 * (0.2 + 0.001 * count))
+            for count in (1, 10, 50, 200)
+        ],
+        orders=[
+            OrderFigures(1, 1, 1_000, 6.0, latency(5_900)),
+            OrderFigures(4, 2_000, 60_000, 10.0, latency(900_000)),
+        ],
+        orders_beside=[OrderFigures(1, 1, 1_000, 4.0, latency(3_900))],
+        throughput=[throughput(100, 1, 750_000.0)],
+    )
+    return replace(made, **changed)
+
+
+NO_CLUSTER_MEASURED = cluster_recording(
+    tick_to_decision=[],
+    tick_messages=[],
+    subscriber_loads=[],
+    orders=[],
+    orders_beside=[],
+    throughput=[],
+    gaps=["everything: the brokers were on fire"],
+)
+
+
+def recorded_bench(
+    made: Recording | None = None, cluster: ClusterRecording | None = None
+) -> RecordedBench:
     """All recordings of the bench, with three watched rounds."""
     rounds = [
         WatchedRound(1, "no browser", 0, latency(100)),
@@ -198,7 +251,7 @@ def recorded_bench(made: Recording | None = None) -> RecordedBench:
     ]
     machine = MACHINE | {"cpu": "Abacus 4"}
     watched = WatchedRecording("2026-01-02T", machine, WATCHED, rounds)
-    return RecordedBench(made or recording(), watched)
+    return RecordedBench(made or recording(), watched, cluster or cluster_recording())
 
 
 def experiment(**changed: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError, RoleEndedError
 from bench.results import Usage
 from lib.clock import SECOND_NS
-from lib.process.log_events import TAPE
+from lib.process.log_events import GATEWAY, TAPE
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
@@ -30,7 +30,7 @@ from lib.stack.supervisord_configuration import PROGRAM
 from lib.streams.publication import STATE_NAME, TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 
-STEADY_S: Final = 30.0
+STEADY_S: Final = 60.0
 """How long a stack may take until all of it runs and its strategies evaluate."""
 LOOK_S: Final = 0.05
 
@@ -46,9 +46,13 @@ class Published(NamedTuple):
 class MeasuredStack:
     """See `measured_stack`."""
 
-    def __init__(self, stack: PrivateStack, strategies: int) -> None:
+    def __init__(
+        self, stack: PrivateStack, strategies: int, market: PrivateStack | None = None
+    ) -> None:
+        """`market` is the host of the gateway, None if it is that of the strategies."""
         self._stack = stack
-        self._supervisor = Supervisor(stack.var_dir / "supervisor.sock")
+        self._market = market or stack
+        self._supervisor = Supervisor(self._market.var_dir / "supervisor.sock")
         self._state: StateFile | None = None
         self.client_ids = client_ids(stack.settings, strategies)
         """The client_ids of its strategies; each is also the name of a program."""
@@ -61,10 +65,15 @@ class MeasuredStack:
         """The settings with which its roles were last started."""
         return self._stack.settings
 
+    @property
+    def gateway_var_dir(self) -> Path:
+        """Where the gateway logs, and keeps its state."""
+        return self._market.var_dir
+
     def published(self) -> Published:
         """Return the gateway's position, read from its state file at no cost to it."""
         if self._state is None:
-            self._state = open_state(self._stack.var_dir / STATE_NAME, word_count=2)
+            self._state = open_state(self.gateway_var_dir / STATE_NAME, word_count=2)
             if self._state is None:
                 raise BenchError("the gateway has no state file")
         return Published(self._state.header["tape"], self._state.words[TICK_WORD] - 1)
@@ -85,14 +94,13 @@ class MeasuredStack:
         Evaluation alone does not prove that the new gateway runs: strategies that are behind go on
         with the ticks of the old one.
         """
-        gateway = replace(self.settings.gateway, rate=rate)
-        self._stack.write_settings(replace(self.settings, gateway=gateway))
-        with self._as_bench_error("the gateway does not restart"):
-            self._supervisor.stop("gateway")
-            before = self.published()
-            self._supervisor.start("gateway")
-        deadline_s = time.monotonic() + STEADY_S
-        _wait(lambda: self.published() != before, deadline_s, "the gateway publishes nothing")
+        settings = self._market.settings
+        gateway = replace(settings.gateway, rate=rate)
+        self._market.write_settings(replace(settings, gateway=gateway))
+        with _as_bench_error("the gateway does not restart"):
+            self._restart_gateway()
+        before, deadline_s = self.published(), time.monotonic() + STEADY_S
+        wait_until(lambda: self.published() != before, deadline_s, "the gateway publishes nothing")
         self.wait_until_steady()
 
     def pids(self) -> dict[str, int]:
@@ -100,21 +108,16 @@ class MeasuredStack:
 
         Raises RoleEndedError if one does not run.
         """
-        with self._as_bench_error("its programs are not known"):
-            processes = self._supervisor.processes()
-            pids = {p.program: p.pid for p in processes if p.program != TAPE}
-        for program, pid in pids.items():
-            if not pid:
-                raise RoleEndedError(f"{program} does not run")
-        return pids
+        return pids_of(self._supervisor)
 
     def wait_until_steady(self) -> None:
         """Wait until every strategy evaluates ticks, which needs all roles before it."""
         deadline_s = time.monotonic() + STEADY_S
         never = "not every strategy evaluates ticks"
-        _wait(lambda: all(log.exists() for log in self._decision_logs.values()), deadline_s, never)
+        logs = self._decision_logs.values()
+        wait_until(lambda: all(log.exists() for log in logs), deadline_s, never)
         for reader in self.decision_readers():
-            _wait(partial(_has_more, reader), deadline_s, never)
+            wait_until(partial(_has_more, reader), deadline_s, never)
 
     def add_strategies(self) -> None:
         """Start the further strategies; the first one runs in every stack."""
@@ -123,12 +126,31 @@ class MeasuredStack:
             self._stack.write_settings(replace(self.settings, strategies=further))
             self._stack.reconfigure(partial(add_strategy_programs, names=names))
 
-    @contextmanager
-    def _as_bench_error(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (SupervisorSilentError, SupervisorEndingError) as error:
-            raise BenchError(f"{what}: {error or 'the stack is ending'}") from None
+    def _restart_gateway(self) -> None:
+        self._supervisor.stop(GATEWAY)
+        self._supervisor.start(GATEWAY)
+
+
+def pids_of(supervisor: Supervisor) -> dict[str, int]:
+    """Return the process ids of all programs of one supervisord, but the tape.
+
+    Raises RoleEndedError if one does not run, and BenchError.
+    """
+    with _as_bench_error("its programs are not known"):
+        processes = supervisor.processes()
+    pids = {p.program: p.pid for p in processes if p.program != TAPE}
+    for program, pid in pids.items():
+        if not pid:
+            raise RoleEndedError(f"{program} does not run")
+    return pids
+
+
+@contextmanager
+def _as_bench_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (SupervisorSilentError, SupervisorEndingError) as error:
+        raise BenchError(f"{what}: {error or 'the stack is ending'}") from None
 
 
 def bench_dir() -> Path:
@@ -221,7 +243,8 @@ def process_stat_of(role: str, pid: int) -> ProcessStat:
         raise RoleEndedError(f"{role} has ended while it was measured") from None
 
 
-def _wait(is_so: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
+def wait_until(is_so: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
+    """Wait for a condition. Raises BenchError, which says `otherwise`."""
     while not is_so():
         if time.monotonic() > deadline_s:
             raise BenchError(f"the stack is not steady within {STEADY_S:g} s: {otherwise}")

@@ -121,9 +121,10 @@ class _TickObserver:
             reason = self._book.problem or "there is none of its name"
             raise BenchError(f"the stack has no price book: {reason}")
         self._decision_readers = stack.decision_readers()
-        var_dir = stack.settings.var_dir
-        self._gateway_log = EventFollower(var_dir, [GATEWAY], earlier_bytes=sys.maxsize)
-        self._strategy_log = EventFollower(var_dir, [STRATEGY])
+        self._gateway_log = EventFollower(
+            stack.gateway_var_dir, [GATEWAY], earlier_bytes=sys.maxsize
+        )
+        self._strategy_log = EventFollower(stack.settings.var_dir, [STRATEGY])
         self._sequences: list[NDArray[np.int64]] = []
         self._sent_ns: list[NDArray[np.int64]] = []
         self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]

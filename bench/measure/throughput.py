@@ -127,26 +127,36 @@ def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCoun
 
 def measure_throughput(run: ThroughputRun, found: Recording) -> None:
     """Search on a separate stack. Raises BenchError."""
-    settings = fast_settings(run.symbols)
-    settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
+    settings = unpaced(fast_settings(run.symbols))
     with measured_stack(settings, run.strategies) as stack:
-        time.sleep(WARM_UP_S)
-        guess = evaluated_per_s(stack, UNPACED_S)
+        found.throughput.append(highest_rate(stack, run, found.gaps))
 
-        def try_rate(rate: float) -> Attempt:
-            return attempt(stack, rate, run.seconds)
 
-        attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
-        attempts += confirm(attempts, try_rate)
+def unpaced(settings: Settings) -> Settings:
+    """Return settings with which the gateway goes as fast as it can."""
+    return replace(settings, gateway=replace(settings.gateway, rate=0.0))
+
+
+def highest_rate(stack: MeasuredStack, run: ThroughputRun, gaps: list[str]) -> Throughput:
+    """Search on a running stack, which is unpaced. If no rate holds, `gaps` says so.
+
+    Raises BenchError.
+    """
+    time.sleep(WARM_UP_S)
+    guess = evaluated_per_s(stack, UNPACED_S)
+
+    def try_rate(rate: float) -> Attempt:
+        return attempt(stack, rate, run.seconds)
+
+    attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
+    attempts += confirm(attempts, try_rate)
     best = attempts[-1]
     trials = tuple(attempt.trial for attempt in attempts)
     if best.trial.held:
-        throughput = Throughput(run.symbols, run.strategies, best.ticks_per_s, trials, best.usage)
-    else:
-        where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
-        found.gaps.append(f"{where}: no rate held twice")
-        throughput = Throughput(run.symbols, run.strategies, 0.0, trials, ())
-    found.throughput.append(throughput)
+        return Throughput(run.symbols, run.strategies, best.ticks_per_s, trials, best.usage)
+    where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
+    gaps.append(f"{where}: no rate held twice")
+    return Throughput(run.symbols, run.strategies, 0.0, trials, ())
 
 
 def fast_settings(symbols: int) -> Settings:
@@ -223,7 +233,7 @@ def attempt(stack: MeasuredStack, rate: float, seconds: float) -> Attempt:
         if lag < rate * LOOK_S:
             break
     time.sleep(WARM_UP_S)
-    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
+    with closing(EventFollower(stack.gateway_var_dir, [GATEWAY])) as log:
         try:
             return _attempt(stack, rate, seconds, log)
         except RoleEndedError as error:  # a rate holds only if it leaves every daemon time to run

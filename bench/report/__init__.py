@@ -2,6 +2,6 @@
 
 In reading order: `recorded` (reads the recordings, and knows whether they are of today's plan and
 roles), `comparison` (the stack beside the others), `targets`, `figures` (everything, by the name
-that the templates use), `plots`. Must measure nothing, and must not import `chaos`:
-`python -m report` combines the two.
+that the templates use), `cluster` (the same of a cluster), `plots`. Must measure nothing, and must
+not import `chaos`: `python -m report` combines the two.
 """

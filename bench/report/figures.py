@@ -58,6 +58,7 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
     rates = [None, *(one.rate for one in usual)]  # None: at rest
     load_roles, usages = usage_tables([recording.at_rest, *(one.usage for one in usual)])
     kinds = [one.watched_by for one in watched.rounds]
+    found = targets.targets(recording)
     return {
         "recording": recording,
         "machine": processor(recording.machine),
@@ -70,14 +71,14 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "lossless": targets.lossless(recording),
         "ring_ticks": RING_TICKS,
         "clients": targets.CLIENTS,
-        "most_orders": targets.most_orders(recording, targets.CLIENTS),
-        "lonely_order": targets.lonely_order(recording),
+        "most_orders": targets.most_orders(recording.orders, targets.CLIENTS),
+        "lonely_order": targets.lonely_order(recording.orders),
         "beside_alternatives": targets.beside_alternatives(recording),
         "segment": targets.default_segment(recording),
         "largest": targets.largest(recording.at_rest),
-        "targets": targets.targets(recording),
-        "reached": targets.judged(recording, Judgement.REACHED),
-        "missed": targets.judged(recording, Judgement.MISSED),
+        "targets": found,
+        "reached": targets.judged(found, Judgement.REACHED),
+        "missed": targets.judged(found, Judgement.MISSED),
         # the tables
         "usual": usual,
         "others": [one for one in recording.tick_to_decision if one not in usual],

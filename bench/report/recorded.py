@@ -10,30 +10,35 @@ from typing import Final, TypeVar
 import msgspec
 
 from bench.measure.side_by_side import RIVALS, STACK, loads_of
-from bench.plan import FULL, WATCHED, Plan
-from bench.results import Recording, WatchedRecording
+from bench.plan import CLUSTER, FULL, WATCHED, Plan
+from bench.results import ClusterRecording, Recording, WatchedRecording
 from bench.run import ROLES
 from lib.reports.errors import ReportError
 
 RESULTS: Final = "results.json"
 WATCHED_RESULTS: Final = "watched.json"
+CLUSTER_RESULTS: Final = "cluster.json"
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class RecordedBench:
-    """All that `make bench` and `make watched` recorded."""
+    """All that `make bench`, `make watched` and `make cluster-bench` recorded."""
 
     recording: Recording
     watched: WatchedRecording
+    cluster: ClusterRecording | None
+    """None if it was not recorded: not everybody has brokers."""
 
 
 def load_bench(directory: Path) -> RecordedBench:
     """Read the recordings. Raises ReportError for one that is missing or cannot be read."""
+    cluster = directory / CLUSTER_RESULTS
     return RecordedBench(
         _read(directory / RESULTS, Recording, "make bench"),
         _read(directory / WATCHED_RESULTS, WatchedRecording, "make watched"),
+        _read(cluster, ClusterRecording, "make cluster-bench") if cluster.exists() else None,
     )
 
 
@@ -70,4 +75,6 @@ def outdated(bench: RecordedBench, roles: Collection[str]) -> list[str]:
         differences.append(f"{RESULTS}: other loads of {', '.join(sorted(others))}")
     if bench.watched.plan != WATCHED:
         differences.append(f"{WATCHED_RESULTS}: another plan")
+    if bench.cluster and bench.cluster.plan != CLUSTER:
+        differences.append(f"{CLUSTER_RESULTS}: another plan")
     return differences

@@ -6,7 +6,7 @@ are of one machine and one run. A target that was not measured is neither reache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
@@ -136,9 +136,9 @@ def targets(recording: Recording) -> list[Target]:
     return [target for part in parts for target in part(recording)]
 
 
-def judged(recording: Recording, judgement: Judgement) -> list[Target]:
+def judged(found: Iterable[Target], judgement: Judgement) -> list[Target]:
     """Return the targets with this judgement, without the aims."""
-    return [t for t in targets(recording) if t.judgement is judgement and not t.is_aim]
+    return [t for t in found if t.judgement is judgement and not t.is_aim]
 
 
 # What of a recording the targets are about; the summary speaks of the same figures.
@@ -169,15 +169,15 @@ def largest(usages: Sequence[Usage]) -> Usage | None:
     return max(usages, key=lambda usage: usage.resident_bytes, default=None)
 
 
-def most_orders(recording: Recording, clients: int) -> OrderFigures | None:
+def most_orders(orders: Sequence[OrderFigures], clients: int) -> OrderFigures | None:
     """Return the load with the highest rate of answered orders of so many clients."""
-    found = (one for one in recording.orders if one.clients == clients)
+    found = (one for one in orders if one.clients == clients)
     return max(found, key=lambda one: one.orders / one.seconds, default=None)
 
 
-def lonely_order(recording: Recording) -> OrderFigures | None:
+def lonely_order(orders: Sequence[OrderFigures]) -> OrderFigures | None:
     """Return the load of one client that sends one order at a time."""
-    found = (one for one in recording.orders if (one.clients, one.under_way) == (1, 1))
+    found = (one for one in orders if (one.clients, one.under_way) == (1, 1))
     return next(found, None)
 
 
@@ -214,7 +214,7 @@ def _throughput(recording: Recording) -> Iterator[Target]:
         "nothing lost",
         Bound.AT_LEAST,
         4 * MILLION,
-        _m_ticks,
+        m_ticks,
         held.ticks_per_s if held else None,
     )
     yield end_to_end
@@ -235,7 +235,7 @@ def _throughput(recording: Recording) -> Iterator[Target]:
             " the fastest of them",
         )
         fastest = fastest_alternative(others)
-        yield _over(target, stack, fastest, _speed, _m_ticks, count_rounds(recording))
+        yield _over(target, stack, fastest, _speed, m_ticks, count_rounds(recording))
 
 
 def _from_file(recording: Recording) -> Iterator[Target]:
@@ -245,7 +245,7 @@ def _from_file(recording: Recording) -> Iterator[Target]:
     speeds = tape_speeds(recording)
     file, walk = speeds.get(FILE), speeds.get(RANDOM_WALK)
     if file and walk:
-        note = f" ({_m_ticks(file.median)} to {_m_ticks(walk.median)})"
+        note = f" ({m_ticks(file.median)} to {m_ticks(walk.median)})"
         target = replace(target, figure=file.median / walk.median, note=note)
     yield target
 
@@ -299,17 +299,23 @@ def _cost(recording: Recording) -> Iterator[Target]:
 
 
 def _orders(recording: Recording) -> Iterator[Target]:
-    many, lonely = most_orders(recording, CLIENTS), lonely_order(recording)
+    yield from order_targets(recording.orders, least_per_s=50_000.0, most_ns=1 * MILLISECOND_NS)
+
+
+def order_targets(
+    orders: Sequence[OrderFigures], least_per_s: float, most_ns: int
+) -> Iterator[Target]:
+    """Judge the rate of CLIENTS clients, and the answer to one order at a time."""
+    many, lonely = most_orders(orders, CLIENTS), lonely_order(orders)
     yield Target(
         f"durable orders from {CLIENTS} clients",
         Bound.AT_LEAST,
-        50_000.0,
+        least_per_s,
         lambda orders_per_s: f"{whole(orders_per_s)}/s",
         many.orders / many.seconds if many else None,
     )
     p50_ns = lonely.answer.p50_ns if lonely else None
-    what = "answer to one lonely order, median"
-    yield Target(what, Bound.AT_MOST, 1 * MILLISECOND_NS, time_of, p50_ns)
+    yield Target("answer to one lonely order, median", Bound.AT_MOST, most_ns, time_of, p50_ns)
 
 
 def _lossless_stack(found: Sequence[Contender]) -> Contender | None:
@@ -357,7 +363,8 @@ def _speed(one: Contender) -> float:
     return one.ticks_per_s.median
 
 
-def _m_ticks(ticks_per_s: float) -> str:
+def m_ticks(ticks_per_s: float) -> str:
+    """Write a rate of ticks in millions."""
     return f"{millions(ticks_per_s)} M ticks/s"
 
 

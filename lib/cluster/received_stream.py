@@ -13,7 +13,12 @@ from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import HelloRequest, ProtocolError
 
 MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
-"""The most bytes of frames that are kept, however few ticks they are."""
+"""The most memory that the kept frames take, however few ticks they are."""
+RESERVE_BYTES: Final = 16 * 1024 * 1024
+"""How much is kept though it is more than REPLAY_TICKS, for clients that lag or have just begun
+there: at 500,000 ticks/s some two seconds."""
+CHUNK_BYTES: Final = 200
+"""What a chunk takes beside its frames."""
 
 
 class _Chunk(NamedTuple):
@@ -46,13 +51,16 @@ class ReceivedFrames:
         """Keep frames that follow the last ones."""
         self._chunks.append(_Chunk(first, first + count - 1, frames))
         self._count += count
-        self._bytes += len(frames)
-        while len(self._chunks) > 1 and (
-            self._count - self._chunks[0].size >= REPLAY_TICKS or self._bytes > MAX_KEPT_BYTES
-        ):
+        self._bytes += len(frames) + CHUNK_BYTES
+        while len(self._chunks) > 1 and self._bytes > self._most_bytes():
             oldest = self._chunks.popleft()
             self._count -= oldest.size
-            self._bytes -= len(oldest.frames)
+            self._bytes -= len(oldest.frames) + CHUNK_BYTES
+
+    def _most_bytes(self) -> int:
+        """Return how many bytes to keep: more where they are all that can be replayed."""
+        is_replay = self._count - self._chunks[0].size < REPLAY_TICKS
+        return MAX_KEPT_BYTES if is_replay else RESERVE_BYTES
 
     def clear(self) -> None:
         """Keep none of them."""

@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from lib.cluster.relay_session import SessionName
 from lib.errors import CannotStartError
 from lib.process.own_files import make_own_directory, replaced
 from lib.settings import PROJECT_ROOT
@@ -26,6 +28,9 @@ CONFIGURATION: Final = PROJECT_ROOT / "etc" / "cluster" / "nats.conf"
 NAMES: Final = ("a", "b", "c")
 USERS: Final = ("admin", "market", "order", "strategy-1")
 """The users in CONFIGURATION."""
+CLIENT_ID: Final = "strategy"
+STRATEGY_HOST: Final = "strategy-1"
+"""The client in CONFIGURATION, and its host."""
 START_S: Final = 10.0
 """How long a broker may take to listen."""
 STOP_S: Final = 5.0
@@ -38,10 +43,13 @@ _HOST: Final = "127.0.0.1"
 class Brokers:
     """The brokers in `directory`. Leaving the `with` block ends them. For one thread."""
 
-    def __init__(self, directory: Path, *, max_file: str = "1GB") -> None:
+    def __init__(
+        self, directory: Path, *, max_file: str = "1GB", client_ids: Sequence[str] = (CLIENT_ID,)
+    ) -> None:
         """Write their configuration and the credentials of their users.
 
-        `max_file` is how much of the disk the streams may take. Raises CannotStartError.
+        `max_file` is how much of the disk the streams may take, `client_ids` are the clients of the
+        strategy host. Raises CannotStartError.
         """
         program = Path(sys.executable).with_name("nats-server")
         found = program if program.exists() else shutil.which("nats-server")
@@ -51,6 +59,7 @@ class Brokers:
             )
         self._program = found
         self.directory = directory
+        self._client_ids = client_ids
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         """Those that were started, by name."""
         ports = free_ports(2 * len(NAMES))
@@ -120,6 +129,7 @@ class Brokers:
             for user, password in self._passwords.items()
         }
         shared["ROUTES"] = [f"{route}:{port}" for port in route_ports.values()]
+        configuration = with_clients(CONFIGURATION.read_text(encoding="utf-8"), self._client_ids)
         for name in NAMES:
             directory = self.directory / name
             make_own_directory(directory)
@@ -131,7 +141,7 @@ class Brokers:
             }
             lines = [f"{key}: {json.dumps(value)}" for key, value in (shared | own).items()]
             _write(directory / "broker.conf", "\n".join([*lines, f"MAX_FILE: {max_file}"]))
-            shutil.copy(CONFIGURATION, directory)
+            _write(directory / CONFIGURATION.name, configuration)
         for user in USERS:
             _write(self.credentials(user), f"{user}:{self._passwords[user]}")
 
@@ -145,6 +155,19 @@ class Brokers:
         said = (self.directory / name / "log").read_text(errors="replace").strip().splitlines()
         reason = said[-1] if said else "it says nothing"
         raise CannotStartError(f"broker {name} does not start: {reason}")
+
+
+def with_clients(configuration: str, client_ids: Sequence[str]) -> str:
+    """Return the configuration with the orders of these clients of the strategy host."""
+    written = SessionName(CLIENT_ID, STRATEGY_HOST, "*").orders
+    lines = []
+    for line in configuration.splitlines():
+        if written in line:
+            subjects = (SessionName(one, STRATEGY_HOST, "*").orders for one in client_ids)
+            lines += [line.replace(written, subject) for subject in subjects]
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _write(path: Path, text: str) -> None:

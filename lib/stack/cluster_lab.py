@@ -62,7 +62,8 @@ class ClusterLab:
             check_that_no_stack_runs(directory / host.name / "var")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.brokers = Brokers(directory / BROKERS)
+        clients = [one.client_id for one in settings.all_strategies().values()]
+        self.brokers = Brokers(directory / BROKERS, client_ids=clients)
         book_prefix = f"tradewire-{secrets.token_hex(3)}-"
         self.stacks = {host: self._stack(settings, host, book_prefix) for host in hosts}
         self._followers: dict[LabHost, LogFollower] = {}

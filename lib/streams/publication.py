@@ -62,6 +62,10 @@ class Tapes(NamedTuple):
 class FrameSource(Protocol):
     """Has the frames of a stream, encoded."""
 
+    @property
+    def first(self) -> int:
+        """The first frame that it has, 0 if there is none."""
+
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Return frames `first` to `first + count - 1`, as pieces to send in order."""
 
@@ -77,6 +81,11 @@ class EncodedTape:
         self._chunk_frames = chunk_frames
         self._chunks: OrderedDict[int, tuple[bytes, NDArray[np.uint32]]] = OrderedDict()
         self._last: tuple[int, int, list[bytes]] = (0, 0, [])
+
+    @property
+    def first(self) -> int:
+        """The first frame of the tape: any can be encoded again."""
+        return 1
 
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
@@ -135,6 +144,10 @@ class Stream:
         elif wanted == FROM_NOW_ON:
             wanted = self.next_sequence
         return min(max(wanted, 1, self.next_sequence - REPLAY_TICKS), self.next_sequence)
+
+    def has(self, sequence: int) -> bool:
+        """Whether the frames from `sequence` on can be sent; those before may be gone."""
+        return sequence >= self._encoded.first
 
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Published frames, as pieces to send in order."""

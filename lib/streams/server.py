@@ -165,6 +165,8 @@ class StreamServer:
         A client that lags after it goes to the end of the round.
         """
         self._lagging.pop(subscriber, None)
+        if connection.open and not self._stream.has(subscriber.next_sequence):
+            connection.close(f"too slow: {subscriber.lag} frames behind, which are not kept")
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
             pieces = subscriber.take(self._clock() if sent_ns is None else sent_ns)

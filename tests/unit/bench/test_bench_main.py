@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench import __main__ as command
-from bench.plan import FULL, QUICK, WATCHED
+from bench.plan import CLUSTER, FULL, QUICK, WATCHED
 from bench.results import Recording
 from lib.settings import SettingsError
 from lib.stack.long_program import EXIT_INTERRUPTED
@@ -24,17 +24,24 @@ def bench(tmp_path, monkeypatch):
         monkeypatch.setenv("TRADING_VAR_DIR", str(tmp_path))
         monkeypatch.setattr("sys.argv", ["bench", *arguments])
         monkeypatch.setattr(command, "run", measure)
-        monkeypatch.setattr(command, "record", measure)
+        monkeypatch.setattr(command, "record_watched", measure)
+        monkeypatch.setattr(command, "record_cluster", measure)
         return command.main()
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "plan"), [((), FULL), (("--quick",), QUICK), (("--watched",), WATCHED)]
+    ("arguments", "plan", "name"),
+    [
+        ((), FULL, command.RESULTS),
+        (("--quick",), QUICK, command.RESULTS),
+        (("--watched",), WATCHED, command.WATCHED_RESULTS),
+        (("--cluster",), CLUSTER, command.CLUSTER_RESULTS),
+    ],
 )
 def test_the_figures_of_the_wanted_plan_are_written_and_their_gaps_printed(
-    arguments, plan, bench, tmp_path, capsys
+    arguments, plan, name, bench, tmp_path, capsys
 ) -> None:
     asked = []
 
@@ -44,7 +51,6 @@ def test_the_figures_of_the_wanted_plan_are_written_and_their_gaps_printed(
 
     assert bench(*arguments, measure=measure) == 0
     assert asked == [plan]
-    name = command.WATCHED_RESULTS if plan is WATCHED else command.RESULTS
     [written] = (tmp_path / "bench").iterdir()
     assert written.name == name
     assert msgspec.json.decode(written.read_bytes(), type=Recording).gaps == ["no browser"]

@@ -3,6 +3,7 @@ import pytest
 from lib.cluster.broker import Message
 from lib.cluster.publisher import headers_of
 from lib.cluster.received_stream import (
+    CHUNK_BYTES,
     NewTapeError,
     ReceivedNews,
     ReceivedPublication,
@@ -75,6 +76,30 @@ def test_a_client_that_needs_more_than_is_kept_is_told_where_it_begins():
     assert b"".join(stream.pieces(first, 1)) == b"A,%d*" % first
     short = publication_of(message(100, 5)).stream
     assert short.first_for(HelloRequest(1, "t")) == 100
+
+
+def test_a_client_that_has_begun_where_the_replay_does_is_not_lapped_at_once(monkeypatch):
+    monkeypatch.setattr("lib.cluster.received_stream.RESERVE_BYTES", 6 * 1024 * 1024)
+    size = 4096
+    messages = [message(1 + number * size, size) for number in range(REPLAY_TICKS // size + 60)]
+    publication = publication_of(*messages[:-50])
+    first = publication.stream.first_for(HelloRequest(1, "t"))
+    for one in messages[-50:]:
+        publication.publish(publication.receive(one))
+    assert publication.stream.has(first)
+    while publication.stream.next_sequence < 4 * REPLAY_TICKS:  # but not for good
+        one = message(publication.stream.next_sequence, size)
+        publication.publish(publication.receive(one))
+    assert not publication.stream.has(first)
+    assert publication.stream.has(publication.stream.next_sequence - REPLAY_TICKS)
+
+
+def test_small_messages_count_with_what_they_take_beside_their_frames(monkeypatch):
+    monkeypatch.setattr("lib.cluster.received_stream.REPLAY_TICKS", 10)
+    monkeypatch.setattr("lib.cluster.received_stream.RESERVE_BYTES", 30 * CHUNK_BYTES)
+    stream = publication_of(*(message(number, 1) for number in range(1, 101))).stream
+    assert not stream.has(100 - 30)
+    assert stream.has(100 - 20)
 
 
 def test_news_begin_with_the_latest():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from bench.measure.side_by_side import STACK
 from bench.report.comparison import FLOORS
-from bench.report.recorded import RESULTS, WATCHED_RESULTS, load_bench
+from bench.report.recorded import CLUSTER_RESULTS, RESULTS, WATCHED_RESULTS, load_bench
 from chaos.lab.experiment import GOAL_ROUNDS
 from chaos.report.recorded import RECORDING, RecordedExperiments, load_recorded
 from chaos.slow_consumer import LABELS
@@ -23,11 +24,18 @@ from lib.reports.units import digits, megabytes, millions, ms, percent, time_of,
 from lib.stack.supervisord_configuration import read_configuration
 from report import __main__ as report
 from report.__main__ import FIGURES, PAGES, main, outdated_figures, pages
-from tests.recordings import NOTHING_MEASURED, recorded_bench, recording
+from tests.recordings import (
+    NO_CLUSTER_MEASURED,
+    NOTHING_MEASURED,
+    cluster_recording,
+    recorded_bench,
+    recording,
+)
 
 FRONT = "performance_report.md"
 SPEED = "details-speed.md"
 RELIABILITY = "details-reliability.md"
+CLUSTER = "details-cluster.md"
 MOST_LINES = 100
 QUESTIONS = ["Latency", "Throughput", "Memory", "Dropped connections"]
 RECORDED_CHAOS = load_recorded(FIGURES / "chaos")
@@ -76,7 +84,7 @@ def test_a_page_in_the_repository_is_the_one_that_the_recorded_figures_give(name
 def test_every_row_of_a_table_has_a_cell_for_each_column(name):
     for text in (read(name), pages(recorded_bench(), BROKEN)[name]):
         blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-        assert blocks
+        assert blocks or "not measured" in text
         for block in blocks:
             heading, *rows = [len(cells(line)) for line in block.splitlines()]
             assert len(rows) > 1
@@ -228,6 +236,42 @@ def test_the_answers_are_the_figures_of_the_recorded_json():
     ]
 
 
+def test_the_tables_about_a_cluster_hold_the_figures_of_the_recorded_json():
+    recorded = FIGURES / "bench" / CLUSTER_RESULTS
+    if not recorded.exists():
+        pytest.skip("no cluster is recorded: make cluster-bench")
+    figures, text = json.loads(recorded.read_bytes()), read(CLUSTER)
+    rows = [
+        *(
+            f"| sent to decision | {whole(one['ticks'])} | {quantiles(one['from_sent'])}"
+            for one in figures["tick_to_decision"]
+        ),
+        *(
+            f"| sent to subscriber | {whole(one['messages'])} | {quantiles(one['to_subscriber'])}"
+            for one in figures["tick_messages"]
+        ),
+        *(
+            f"| {whole(one['orders'])} | {whole(one['orders'] / one['seconds'])} | "
+            f"{quantiles(one['answer'])}"
+            for one in (*figures["orders"], *figures["orders_beside"])
+        ),
+        *(
+            f"| {whole(trial['published'])} | {whole(trial['evaluated'])} |"
+            for one in figures["throughput"]
+            for trial in one["trials"]
+            if trial["published"]
+        ),
+        *(
+            f"| {one['subscribers']} | {whole(one['messages'] / one['seconds'])} |"
+            for one in figures["subscriber_loads"]
+        ),
+    ]
+    assert rows
+    assert [row for row in rows if row not in text] == []
+    assert machine_and_day(figures).rpartition(", ")[0] in text
+    assert figures["began_utc"][:10] in text
+
+
 def test_the_tables_about_reliability_hold_the_figures_of_the_recorded_json():
     text = read(RELIABILITY)
     medians = {row["after"]: row["median"] for row in table(read(FRONT), "after")}
@@ -288,6 +332,18 @@ def test_what_was_not_measured_leaves_no_hole_in_the_pages(made):
     assert ("quick run" in texts[FRONT]) == made.quick
 
 
+@pytest.mark.parametrize("made", [NO_CLUSTER_MEASURED, cluster_recording(orders=[]), None])
+def test_what_was_not_measured_of_a_cluster_leaves_no_hole_in_its_page(made):
+    figures = replace(recorded_bench(), cluster=made)
+    texts = pages(figures, BROKEN)
+
+    assert ("`make cluster-bench`" in texts[CLUSTER], "None" in texts[CLUSTER]) == (True, False)
+    assert "\n\n\n" not in texts[CLUSTER]
+    assert "not measured" in texts[CLUSTER].lower()
+    assert ("of many hosts: " in texts[FRONT]) == (made is not None)
+    assert all(gap in texts[CLUSTER] for gap in (made.gaps if made else []))
+
+
 def test_an_experiment_that_does_not_hold_is_on_the_first_page_with_its_reasons():
     texts = pages(recorded_bench(), BROKEN)
     front, entries = texts[FRONT], BROKEN.recording["experiments"]
@@ -319,6 +375,7 @@ def elsewhere(monkeypatch, tmp_path):
     for name, content in (
         (f"bench/{RESULTS}", bench.recording),
         (f"bench/{WATCHED_RESULTS}", bench.watched),
+        (f"bench/{CLUSTER_RESULTS}", bench.cluster),
         (f"chaos/{RECORDING}", chaos.recording),
         *((f"chaos/{name}.json", found) for name, found in chaos.figures.items()),
     ):
@@ -353,6 +410,7 @@ def test_the_same_figures_give_the_same_pages_and_plots_to_the_byte(made, elsewh
     [
         (f"bench/{RESULTS}", "make bench"),
         (f"bench/{WATCHED_RESULTS}", "make watched"),
+        (f"bench/{CLUSTER_RESULTS}", "make cluster-bench"),
         (f"chaos/{RECORDING}", "make chaos"),
     ],
 )
@@ -360,6 +418,8 @@ def test_the_same_figures_give_the_same_pages_and_plots_to_the_byte(made, elsewh
 def test_figures_that_cannot_be_read_leave_everything_as_it_is(
     name, command, content, elsewhere, capsys
 ):
+    if content is None and name.endswith(CLUSTER_RESULTS):
+        pytest.skip("a cluster need not be recorded")
     (elsewhere / name).unlink()
     if content is not None:
         (elsewhere / name).write_text(content)

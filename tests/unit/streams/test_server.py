@@ -162,3 +162,17 @@ def test_a_numbered_client_of_this_run_has_joined_and_no_other_one(clients, monk
 def test_plain_clients_of_this_run_do_not_count_as_joined(clients, monkeypatch):
     monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])
     assert not clients.server.has_joined_from_own_run()
+
+
+def test_a_client_whose_next_frames_are_not_kept_is_disconnected_and_the_others_are_served(
+    clients, monkeypatch
+):
+    clients.publish(100)
+    behind, *others = list(clients.server._connections.items())
+    behind[0].next_sequence = 40
+    monkeypatch.setattr(EncodedTape, "first", 41)
+    with capture_logs() as logs:
+        clients.publish(1)
+    assert [line["reason"] for line in logs] == ["too slow: 62 frames behind, which are not kept"]
+    assert (behind[1].open, [connection.open for _, connection in others]) == (False, [True, True])
+    assert clients.places() == [102, 102]

@@ -139,7 +139,7 @@ def test_a_trial_cannot_hold_once_a_strategy_has_lost_ticks_or_is_a_second_behin
 
 def test_a_rate_at_which_a_daemon_ends_does_not_hold(strategy: Strategy, monkeypatch) -> None:
     class Stack:
-        settings = Settings()
+        gateway_var_dir = Settings().var_dir
         set_rate = staticmethod(lambda _: None)
         decision_readers = staticmethod(lambda: [strategy.reader])
         published = staticmethod(lambda: Published("tape", 100))

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from bench.measure.side_by_side import RIVALS, STACK, loads_of
-from bench.plan import FULL, WATCHED
+from bench.plan import CLUSTER, FULL, WATCHED
 from bench.report.recorded import outdated
-from tests.recordings import hops, recorded_bench, recording
+from tests.recordings import cluster_recording, hops, recorded_bench, recording
 
 SIDE = FULL.side_by_side
 HOPS = tuple(
@@ -52,3 +52,12 @@ def test_a_watched_recording_of_another_plan_is_named():
     )
 
     assert outdated(replace(bench, watched=watched), ROLES) == ["watched.json: another plan"]
+
+
+def test_a_recording_of_a_cluster_may_be_missing_but_not_of_another_plan():
+    bench = recorded_bench(recording(hops=HOPS))
+    plan = msgspec.structs.replace(CLUSTER, subscribers=(1,))
+    other = cluster_recording(plan=plan)
+
+    assert outdated(replace(bench, cluster=None), ROLES) == []
+    assert outdated(replace(bench, cluster=other), ROLES) == ["cluster.json: another plan"]

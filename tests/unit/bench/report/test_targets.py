@@ -90,7 +90,7 @@ def test_a_figure_that_falls_short_is_missed_and_one_that_is_none_is_not_measure
 
     assert target.judgement is judgement
     counts = judgement is Judgement.MISSED and not target.is_aim
-    assert (target in judged(made, Judgement.MISSED)) == counts
+    assert (target in judged(targets(made), Judgement.MISSED)) == counts
     assert target.is_aim == (changed == {"throughput": SLOWER})
 
 

@@ -6,6 +6,7 @@ With `--clusters` they are seeds of clusters of hosts.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -13,7 +14,7 @@ from tests.simulation.campaign import run_seeds
 
 
 def main() -> int:
-    """Run what was asked for. Returns the exit code: 0 if nothing was found."""
+    """Run what was asked for. Returns the exit code: 0 if nothing was found, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="replay this one")
@@ -27,8 +28,13 @@ def main() -> int:
         seeds = range(arguments.seed, arguments.seed + 1)
     else:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began_s = time.monotonic()
-    campaign = run_seeds(seeds, clusters=arguments.clusters)
+    try:
+        campaign = run_seeds(seeds, clusters=arguments.clusters)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     elapsed_s = time.monotonic() - began_s
     print(campaign)
     print(f"{campaign.seeds / elapsed_s:.1f} seeds a second")

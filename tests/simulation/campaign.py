@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lib.process.run_identity import end_with
 from tests.simulation.cluster_world import CLUSTER_FAULTS, run_cluster
+from tests.simulation.files import remove_leftovers
 from tests.simulation.result import Result
 from tests.simulation.world import FAULTS, run_seed
 
@@ -71,9 +74,22 @@ def run_seeds(seeds: Sequence[int], *, clusters: bool = False) -> Campaign:
     """Run the seeds on all cores: of clusters, or of hosts by themselves."""
     campaign = Campaign(clusters)
     run = run_cluster if clusters else run_seed
-    # Spawned, not forked: a child must not inherit what a test runner has open.
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(seeds))) as pool:
-        for result in pool.imap_unordered(run, seeds, chunksize=max(1, min(20, len(seeds) // 4))):
-            campaign.add(result)
+    workers = min(os.cpu_count() or 1, len(seeds))
+    chunk = max(1, min(20, len(seeds) // 4))
+    remove_leftovers()
+    try:
+        # Spawned, not forked: a child must not inherit what a test runner has open.
+        with multiprocessing.get_context("spawn").Pool(workers, _begin, [os.getpid()]) as pool:
+            for result in pool.imap_unordered(run, seeds, chunksize=chunk):
+                campaign.add(result)
+    finally:
+        remove_leftovers()
     campaign.failed.sort()
     return campaign
+
+
+def _begin(parent_pid: int) -> None:
+    """Let a worker end when its parent does, however that ends, and at no Ctrl-C of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not end_with(parent_pid):
+        sys.exit(1)

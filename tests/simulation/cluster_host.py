@@ -158,11 +158,10 @@ class ClusterHost:
             )
 
     def close(self) -> None:
-        """Remove what it has made."""
+        """End its programs, and close its book."""
         for program in self.programs.values():
             program.kill()
         if self.book:
-            self.book.unlink()
             self.book.close()
 
 

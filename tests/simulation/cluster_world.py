@@ -8,8 +8,6 @@ cluster must come to rest; then `tests.simulation.cluster_judge` looks at what h
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -47,6 +45,7 @@ from tests.simulation.cluster_judge import (
     judge_orders,
     kept_from,
 )
+from tests.simulation.files import world_directory
 from tests.simulation.host import SimulatedHost
 from tests.simulation.network import Network
 from tests.simulation.observers import encode_ticks, tape_of
@@ -358,7 +357,7 @@ class ClusterWorld:
         return findings
 
     def close(self) -> None:
-        """Remove what the world has made."""
+        """End all programs, and close the files."""
         for host in self.hosts.values():
             host.close()
 
@@ -434,17 +433,16 @@ def _own_path(world: ClusterWorld) -> Path:
 @contextmanager
 def cluster_of(seed: int) -> Iterator[ClusterWorld]:
     """Make a seed's cluster, and clear it all away."""
-    path = Path(tempfile.mkdtemp(prefix="tw-cluster-", dir="/dev/shm"))
-    world = ClusterWorld(seed, path)
-    saved = structlog.get_config()
-    structlog.configure(processors=[world.hear])
-    try:
-        with _patches(world):
-            yield world
-    finally:
-        structlog.configure(**saved)
-        world.close()
-        shutil.rmtree(path)
+    with world_directory() as path:
+        world = ClusterWorld(seed, path)
+        saved = structlog.get_config()
+        structlog.configure(processors=[world.hear])
+        try:
+            with _patches(world):
+                yield world
+        finally:
+            structlog.configure(**saved)
+            world.close()
 
 
 def run_cluster(seed: int, bug: str | None = None) -> Result:

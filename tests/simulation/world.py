@@ -13,8 +13,6 @@ Nothing here reads a clock or any random number but the seed's, so a seed is a h
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping
@@ -61,6 +59,7 @@ from tests.simulation.clients import (
     StalledClient,
     Watcher,
 )
+from tests.simulation.files import world_directory
 from tests.simulation.host import SimulatedHost
 from tests.simulation.network import MOST_BYTES, Network, SimulatedSocket
 from tests.simulation.observers import (
@@ -697,10 +696,9 @@ class World:
         return findings
 
     def close(self) -> None:
-        """Remove what the world has made."""
+        """End all roles, and close the files."""
         for role in ROLES:
             self.kill(role)
-        self.book.unlink()
         self.book.close()
 
 
@@ -731,25 +729,24 @@ FAULTS: dict[str, Callable[[World], None]] = {
 @contextmanager
 def world_of(seed: int) -> Iterator[World]:
     """Make a seed's world, with its log and its files, and clear it all away."""
-    path = Path(tempfile.mkdtemp(prefix="tw-simulation-", dir="/dev/shm"))
-    world = World(seed, path)
-    saved = structlog.get_config()
-    structlog.configure(processors=[world.hear])
-    try:
-        with (
-            patches(world),
-            patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
-            patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
-            patch.object(subscriber, "MAX_BATCH_FRAMES", world.batch_frames),
-            patch.object(gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
-            patch.object(order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
-            patch.object(order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
-        ):
-            yield world
-    finally:
-        structlog.configure(**saved)
-        world.close()
-        shutil.rmtree(path)
+    with world_directory() as path:
+        world = World(seed, path)
+        saved = structlog.get_config()
+        structlog.configure(processors=[world.hear])
+        try:
+            with (
+                patches(world),
+                patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
+                patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
+                patch.object(subscriber, "MAX_BATCH_FRAMES", world.batch_frames),
+                patch.object(gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
+                patch.object(order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
+                patch.object(order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
+            ):
+                yield world
+        finally:
+            structlog.configure(**saved)
+            world.close()
 
 
 def run_seed(seed: int, bug: str | None = None) -> Result:

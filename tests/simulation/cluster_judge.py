@@ -53,7 +53,6 @@ class ClusterRecords:
         self.missed: list[MissedTicks] = []
         self.told: list[ExecutionReport] = []
         """What clients were answered."""
-        self.printed: Counter[str] = Counter()
         self.refused: list[str] = []
         """Why an order host has refused to go on."""
 
@@ -138,9 +137,6 @@ def judge_orders(records: ClusterRecords, stream: Stream) -> Iterator[str]:
             report.position,
         ):
             yield f"{said}, and in {LEDGER} it is {order}"
-    for line, times in records.printed.items():
-        if times > 1:
-            yield f"printed {times} times: {line}"
 
 
 def _answer_of(order: BookedOrder) -> tuple[str | int | None, ...]:

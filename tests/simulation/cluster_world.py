@@ -1,28 +1,22 @@
 """One seed's cluster: two hosts of each kind, their brokers, and a script of faults.
 
-As in `tests.simulation.world`, the roles are those that ship, and nothing but the seed decides what
-happens. Each host has a disk, clocks and a supervisord of its own. What passes between hosts passes
-through the brokers (`tests.simulation.brokers`). After the last fault the tape stops, and the
-cluster must come to rest; then `tests.simulation.cluster_judge` looks at what happened.
+The roles are those that ship. Each host has a disk, clocks and a supervisord of its own. What
+passes between hosts passes through the brokers (`tests.simulation.brokers`). When the cluster has
+come to rest, `tests.simulation.cluster_judge` looks at what happened.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, MutableMapping, Sequence
 from itertools import count
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import structlog
 
-from daemons import downlink, gateway, order_manager, order_relay, orderbook, uplink
+from daemons import downlink, gateway, order_relay, uplink
 from daemons.gateway import Gateway
-from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from lib.clock import SECOND_NS
 from lib.cluster.broker import Event
 from lib.cluster.streams import LEDGER, NEWS, PRICE
 from lib.ledger.reader import read_ledger
@@ -30,8 +24,7 @@ from lib.ledger.writer import Ledger
 from lib.net.event_loop import EventLoop
 from lib.process.log_events import JournalRefused, LogEvent
 from lib.settings import ClusterSettings
-from lib.streams import publication
-from lib.streams.publication import NewsStream, Publication, Stream
+from lib.streams.publication import Stream
 from tests.cluster_broker import Faults
 from tests.simulation.brokers import SimulatedBroker, SimulatedBrokers
 from tests.simulation.cluster_bugs import CLUSTER_BUGS
@@ -45,16 +38,18 @@ from tests.simulation.cluster_judge import (
     judge_orders,
     kept_from,
 )
-from tests.simulation.files import world_directory
-from tests.simulation.host import SimulatedHost
-from tests.simulation.network import Network
-from tests.simulation.observers import encode_ticks, tape_of
 from tests.simulation.result import Result
+from tests.simulation.seeded_world import (
+    LONGEST_STEP_NS,
+    TAPE_SEEDS,
+    Patches,
+    SeededWorld,
+    run_world,
+)
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 HOSTS_OF_A_KIND = 2
 LEAST_TICKS, LEAST_ORDERS = 200, 20
 """In a stream before the tape stops."""
@@ -62,41 +57,28 @@ ORDER_IDS_A_CLIENT = 100_000
 FEWEST_FAULTS, MOST_FAULTS = 4, 8
 LIFE_NS = 25 * SECOND_NS
 """In which the faults begin."""
-LONGEST_LIFE_NS = 180 * SECOND_NS
-"""A cluster in which so little happens in this time is a fault of its own."""
-LONGEST_STEP_NS = 40 * MILLISECOND_NS
 LONGEST_FAULT_NS = 8 * SECOND_NS
-REST_NS = 60 * SECOND_NS
-"""A cluster that has not come to rest this long after its last fault never will."""
-BEGINS_NS = 10**12
-WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
-TAPE_SEEDS = 8
-MOST_READING_NS = 2 * MICROSECOND_NS
 
 
-class ClusterWorld:
+class ClusterWorld(SeededWorld):
     """One seed's cluster."""
 
-    symbols = SYMBOLS
+    longest_life_ns = 180 * SECOND_NS
+    longest_fault_ns = LONGEST_FAULT_NS
+    rest_ns = 60 * SECOND_NS
+    rest_step_ns = 2 * LONGEST_STEP_NS
 
     def __init__(self, seed: int, path: Path) -> None:
-        self.random = random = Random(seed)
-        self.path = path
+        super().__init__(seed, path, {})
+        random = self.random
         self.rate = random.choice([20.0, 50.0, 100.0])
         self.takeover_after = random.choice([1.0, 3.0])
-        self.reading_ns = 0
         self.records = ClusterRecords()
-        self.misjudged: list[str] = []
-        self.faults: Counter[str] = Counter()
-        self.events: Counter[str] = Counter()
         self.tape_numbers = count(1)
         """Names with the number of a process would not be of the same length each time."""
         self.faults_go_on = True
-        self.tape_is_stopped = False
         self.current: Program | None = None
         """Whose turn it is."""
-        self._ends: list[tuple[int, Callable[[], None]]] = []
-        self.network = Network(random, BEGINS_NS, {})
         usual = random.choice([0.0, 0.002, 0.01])
         self._usual = Faults(usual, usual, usual, lost_delivery=random.choice([0.0, 0.002, 0.02]))
         kept = random.choice([None, None, 100])
@@ -112,9 +94,6 @@ class ClusterWorld:
             self.hosts[host.name] = host
             self.network.places |= {port: name for name, port in host.ports.items()}
         self.programs = [one for host in self.hosts.values() for one in host.programs.values()]
-        self.client_host = SimulatedHost(
-            self.network, monotonic_ns=lambda: self.now_ns, wall_ns=self.wall_ns
-        )
         self.clients = [
             OrderSender(host, 1 + number * ORDER_IDS_A_CLIENT)
             for number, host in enumerate(self._hosts_of("strategy"))
@@ -124,15 +103,6 @@ class ClusterWorld:
         return [host for host in self.hosts.values() if host.kind == kind]
 
     # What the roles ask for.
-
-    @property
-    def now_ns(self) -> int:
-        """The time, monotonic."""
-        return self.network.now_ns
-
-    def wall_ns(self) -> int:
-        """Return the right time since 1970."""
-        return WALL_CLOCK_BEGINS_NS + self.now_ns
 
     def running(self) -> Program:
         """Return the program whose turn it is."""
@@ -177,10 +147,6 @@ class ClusterWorld:
             self.records.refused.append(f"{program.host.name}: {event.reason}")
 
     # Faults.
-
-    def after(self, wait_ns: int, act: Callable[[], None]) -> None:
-        """Do something a while later."""
-        self._ends.append((self.now_ns + wait_ns, act))
 
     def _for_a_while(self) -> int:
         return self.random.randrange(LONGEST_FAULT_NS)
@@ -247,11 +213,7 @@ class ClusterWorld:
 
     def step(self, longest_ns: int) -> None:
         """Let a little time pass, and every program take a pass."""
-        self.network.now_ns += self.random.randrange(longest_ns)
-        self.reading_ns = self.random.randrange(MOST_READING_NS)
-        for due in [end for end in self._ends if end[0] <= self.now_ns]:
-            self._ends.remove(due)
-            due[1]()
+        self.let_pass(self.random.randrange(longest_ns))
         self.brokers.step()
         for client in self.clients:
             client.step()
@@ -259,25 +221,9 @@ class ClusterWorld:
         for program in self.programs:
             program.step()
 
-    def live(self) -> bool:
-        """Play the script of faults. Returns whether enough has happened."""
-        faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
-        times = sorted(self.now_ns + self.random.randrange(LIFE_NS) for _ in range(faults))
-        end_ns = self.now_ns + LIFE_NS
-        give_up_ns = self.now_ns + LONGEST_LIFE_NS
-        while self.now_ns < give_up_ns and (
-            times or self.now_ns < end_ns or not self._enough_happened()
-        ):
-            self.step(LONGEST_STEP_NS)
-            if times and times[0] <= self.now_ns:
-                times.pop(0)
-                kind = self.random.choice(list(CLUSTER_FAULTS))
-                self.faults[kind] += 1
-                CLUSTER_FAULTS[kind](self)
-        return self._enough_happened()
-
-    def _enough_happened(self) -> bool:
-        return self.ticks >= LEAST_TICKS and self.orders >= LEAST_ORDERS
+    def must_go_on(self) -> bool:
+        """Whether too little has happened."""
+        return self.ticks < LEAST_TICKS or self.orders < LEAST_ORDERS
 
     @property
     def ticks(self) -> int:
@@ -289,9 +235,8 @@ class ClusterWorld:
         """How many orders were answered."""
         return len(self.records.told)
 
-    def come_to_rest(self) -> list[str]:
-        """End all faults, and wait until nothing is left to do. Returns what never came about."""
-        self.tape_is_stopped = True
+    def end_faults(self) -> None:
+        """End those that would last, and let the clients send nothing new."""
         self.faults_go_on = False
         self.brokers.end_faults()
         self._usual = Faults()
@@ -299,15 +244,9 @@ class ClusterWorld:
             host.cut_off_until_ns = min(host.cut_off_until_ns, self.now_ns)
         for client in self.clients:
             client.sends = False
-        end_ns = self.now_ns + LONGEST_FAULT_NS
-        give_up_ns = self.now_ns + REST_NS
-        while self.now_ns < give_up_ns:
-            self.step(2 * LONGEST_STEP_NS)
-            if self.now_ns > end_ns and not self._unfinished():
-                return []
-        return [f"did not come to rest: {what}" for what in self._unfinished()]
 
-    def _unfinished(self) -> list[str]:
+    def unfinished(self) -> list[str]:
+        """Say what is left to do."""
         gateways = [
             host.programs["gateway"].process
             for host in self._hosts_of("market")
@@ -343,18 +282,25 @@ class ClusterWorld:
 
     def findings(self) -> list[str]:
         """Let it happen, and judge it."""
-        too_little = [] if self.live() else ["too little has happened"]
-        findings = too_little + self.come_to_rest()
+        faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
+        is_enough = self.play_faults(CLUSTER_FAULTS, faults, 0, LIFE_NS)
+        findings = [] if is_enough else ["too little has happened"]
+        findings += self.come_to_rest()
         for program in self.programs:
             program.kill()
         streams = self.brokers.streams
         findings += self.misjudged
+        findings += self.printed_twice()
         findings += judge_market(self.records, streams)
         findings += judge_orders(self.records, streams[LEDGER])
         for host in self._hosts_of("order"):
             with read_ledger(host.path / "orders.sqlite") as ledger:
                 findings += judge_ledger(host.name, ledger, streams[LEDGER])
         return findings
+
+    def patches(self) -> Patches:
+        """Return what gives the roles the brokers, supervisords and disks of this world."""
+        return _parts_of_hosts(self)
 
     def close(self) -> None:
         """End all programs, and close the files."""
@@ -376,14 +322,9 @@ CLUSTER_FAULTS: dict[str, Callable[[ClusterWorld], None]] = {
 }
 
 
-def _patches(world: ClusterWorld) -> ExitStack:
-    """Give the roles the world's brokers, supervisords and disks."""
-    publish_frames, write = Publication.publish, Ledger._write
-
-    def publish_unless_stopped(publication: Publication, count: int) -> int:
-        if world.tape_is_stopped and not isinstance(publication.stream, NewsStream):
-            return 0
-        return publish_frames(publication, count)
+def _parts_of_hosts(world: ClusterWorld) -> Patches:
+    """Return the brokers, supervisords and disks of the world, and what they take the place of."""
+    write = Ledger._write
 
     def write_unless_refused(ledger: Ledger, connection: Connection, *place: Any) -> None:
         program = world.running()
@@ -393,65 +334,17 @@ def _patches(world: ClusterWorld) -> ExitStack:
         write(ledger, connection, *place)
         program.crash_point()
 
-    class Screen:
-        def __init__(self, _stream: object) -> None:
-            pass
-
-        def write(self, lines: bytes) -> None:
-            world.records.printed.update(lines.decode().splitlines())
-
-        def next_deadline_ns(self) -> None:
-            pass
-
-    stack = ExitStack()
     for role in (uplink, order_relay):
-        stack.enter_context(patch.object(role, "control_socket", lambda _: _own_path(world)))
-        stack.enter_context(
-            patch.object(role, "Supervisor", lambda path: PlayedSupervisor(world.hosts[path.name]))
-        )
+        yield role, "control_socket", lambda _: world.running().host.path
+        yield role, "Supervisor", lambda path: PlayedSupervisor(world.hosts[path.name])
     for role in (uplink, downlink, order_relay):
-        stack.enter_context(patch.object(role, "connect", world.connect))
+        yield role, "connect", world.connect
     for role in (uplink, gateway):
-        stack.enter_context(patch.object(role, "current_run", lambda: (world.running().host.run,)))
-    for place, name, instead in (
-        (gateway, "RandomWalkTape", tape_of),
-        (Gateway, "_name_tape", lambda _: f"tape-{next(world.tape_numbers)}"),
-        (publication, "_encode_ticks", encode_ticks),
-        (orderbook, "clean_up_when_run_ends", lambda *_: None),
-        (order_manager, "BoundedWriter", Screen),
-        (Ledger, "_write", write_unless_refused),
-        (Publication, "publish", publish_unless_stopped),
-    ):
-        stack.enter_context(patch.object(place, name, instead))
-    return stack
-
-
-def _own_path(world: ClusterWorld) -> Path:
-    return world.running().host.path
-
-
-@contextmanager
-def cluster_of(seed: int) -> Iterator[ClusterWorld]:
-    """Make a seed's cluster, and clear it all away."""
-    with world_directory() as path:
-        world = ClusterWorld(seed, path)
-        saved = structlog.get_config()
-        structlog.configure(processors=[world.hear])
-        try:
-            with _patches(world):
-                yield world
-        finally:
-            structlog.configure(**saved)
-            world.close()
+        yield role, "current_run", lambda: (world.running().host.run,)
+    yield Gateway, "_name_tape", lambda _: f"tape-{next(world.tape_numbers)}"
+    yield Ledger, "_write", write_unless_refused
 
 
 def run_cluster(seed: int, bug: str | None = None) -> Result:
     """Let one seed happen, perhaps with one of `tests.simulation.cluster_bugs` in the product."""
-    with CLUSTER_BUGS[bug].put_in() if bug else nullcontext(), cluster_of(seed) as world:
-        try:
-            findings = world.findings()
-        except Exception as error:  # a role would have ended so
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            findings = [f"{type(error).__name__} at {where}: {error}"]
-        return Result(seed, findings, world.faults, world.ticks, world.orders, world.events)
+    return run_world(seed, ClusterWorld, CLUSTER_BUGS[bug] if bug else None)

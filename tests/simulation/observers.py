@@ -7,12 +7,9 @@ part does, and is a place where the process may be killed.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,46 +23,29 @@ from chaos.judge.records import (
     OrderAnswer,
     SentOrder,
 )
-from daemons import gateway, order_manager, orderbook, strategy
+from daemons import gateway, order_manager, strategy
 from lib.clock import SECOND_NS, to_ns
 from lib.execution.order_desk import CommitResult, OrderDesk
 from lib.ledger.writer import Ledger
 from lib.price_book.writer import PriceBookWriter
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
-from lib.streams import publication
-from lib.streams.publication import NewsStream, Publication
-from lib.tapes.random_walk import RandomWalkTape
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import Evaluator
 from lib.trading.strategy_lock import ClientIdLock
 from lib.trading.trader import Decision, Trader
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order
-from lib.wire.tick_codec import TickCodec
 from lib.wire.ticks import POSITION, SENT_NS, SEQUENCE, TICK, Ticks
+from tests.simulation.seeded_world import Patches
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-tape_of = cache(RandomWalkTape)
-"""Tapes are costly to make, so worlds share a few …"""
-_encode_for_real = publication._encode_ticks
-_encoded: dict[tuple[RandomWalkTape, int, int], bytes] = {}
-"""… and what they are on the wire."""
-
-
-def encode_ticks(tape: RandomWalkTape, codec: TickCodec, first: int, count: int) -> bytes:
-    """Do what `lib.streams.publication._encode_ticks` does, once for all worlds."""
-    key = tape, first, count
-    if key not in _encoded:
-        _encoded[key] = _encode_for_real(tape, codec, first, count)
-    return _encoded[key]
-
-
 class SlowSignal(MovingAverageAndNews):
     """The signal of the house, which takes time: as much as the world says for each tick."""
 
-    world: ClassVar[World]
+    world: ClassVar[Any] = None
+    """The present one."""
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
         side = super().on_tick(symbol, price, sentiment)
@@ -282,23 +262,9 @@ class WatchedDesk(OrderDesk):
         return outcome
 
 
-class Screen:
-    """What `lib.process.logs.BoundedWriter` is to the order manager: where fills are printed."""
-
-    def __init__(self, world: World, _stream: object) -> None:
-        self._world = world
-
-    def write(self, lines: bytes) -> None:
-        self._world.confirmations += lines.decode().splitlines()
-
-    def next_deadline_ns(self) -> None:
-        """Nothing waits."""
-
-
-@contextmanager
-def patches(world: World) -> Iterator[None]:
-    """Let the world watch its roles, and share with them what is costly to make."""
-    publish_tick, publish_frames = PriceBookWriter._publish, Publication.publish
+def watched_parts(world: World) -> Patches:
+    """Return the parts by which the world watches its roles, and what they take the place of."""
+    publish_tick = PriceBookWriter._publish
 
     def publish_or_die(writer: PriceBookWriter, position: int) -> None:
         world.stored_to = position
@@ -307,32 +273,19 @@ def patches(world: World) -> Iterator[None]:
         world.read_book()
         world.crash_point("orderbook")
 
-    def publish_unless_stopped(publication: Publication, count: int) -> int:
-        if world.tape_is_stopped and not isinstance(publication.stream, NewsStream):
-            return 0
-        return publish_frames(publication, count)
-
     def hold_client_id(*of: Any) -> ClientIdLock:
         lock = ClientIdLock(*of)
         world.process("strategy").at_kill.append(lock.let_go)
         return lock
 
-    with ExitStack() as stack:
-        for place, name, instead in (
-            (SlowSignal, "world", world),
-            (gateway, "current_run", lambda: (world.run,)),
-            (gateway, "RandomWalkTape", tape_of),
-            (publication, "_encode_ticks", encode_ticks),
-            (orderbook, "clean_up_when_run_ends", lambda *_: None),
-            (strategy, "hold_client_id", hold_client_id),
-            (strategy, "Evaluator", partial(WatchedEvaluator, world)),
-            (strategy, "LastEvaluated", partial(WatchedEvaluated, world)),
-            (strategy, "Trader", partial(WatchedTrader, world)),
-            (order_manager, "Ledger", partial(WatchedLedger, world)),
-            (order_manager, "OrderDesk", partial(WatchedDesk, world)),
-            (order_manager, "BoundedWriter", partial(Screen, world)),
-            (PriceBookWriter, "_publish", publish_or_die),
-            (Publication, "publish", publish_unless_stopped),
-        ):
-            stack.enter_context(patch.object(place, name, instead, create=name == "world"))
-        yield
+    return (
+        (SlowSignal, "world", world),
+        (gateway, "current_run", lambda: (world.run,)),
+        (strategy, "hold_client_id", hold_client_id),
+        (strategy, "Evaluator", partial(WatchedEvaluator, world)),
+        (strategy, "LastEvaluated", partial(WatchedEvaluated, world)),
+        (strategy, "Trader", partial(WatchedTrader, world)),
+        (order_manager, "Ledger", partial(WatchedLedger, world)),
+        (order_manager, "OrderDesk", partial(WatchedDesk, world)),
+        (PriceBookWriter, "_publish", publish_or_die),
+    )

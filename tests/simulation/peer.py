@@ -6,13 +6,13 @@ import selectors
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.seeded_world import SeededWorld
 
 
 class Peer:
     """Sends what it is given as soon as it can; receives when it is asked to."""
 
-    def __init__(self, world: World, port: int, window: int | None = None) -> None:
+    def __init__(self, world: SeededWorld, port: int, window: int | None = None) -> None:
         """Begin to connect; the kernel takes `window` bytes that are not received."""
         self._sock = world.network.connect(port, window)
         self._sock.adopt(world.client_host)

@@ -1,27 +1,20 @@
 """One world: four roles, a clock, a network, a disk, and a script of faults drawn from a seed.
 
-Time goes on in small steps of random length. In each step every role that is up takes a few passes,
-in random order, and faults begin when their time has come. After the last fault the tape stops, all
-faults end, and the world must come to rest: every tick in the book, every tick evaluated, every
-order answered. Then the judge looks at what happened.
+In each step every role that is up takes a few passes, in random order. When the world has come to
+rest every tick is in the book, every tick is evaluated and every order answered. Then the judge
+looks at what happened.
 
 What happened is written down by the world itself, from what goes in and out of parts of the roles
 (`tests.simulation.observers`), and from the durable files at the end; only the ticks that a role
 reports as missed are taken from its log, and the world sees whether a lap was one.
-Nothing here reads a clock or any random number but the seed's, so a seed is a history.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, MutableMapping
 from itertools import count
 from pathlib import Path
-from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import structlog
 
@@ -29,7 +22,7 @@ from chaos.judge.judge import judge
 from chaos.judge.records import NO_LAST, BookAttachment, BookedTick, Gap, PlayedTick, Records
 from chaos.lab.gather import in_order_of_booking
 from daemons import gateway, order_manager
-from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, to_ns
+from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
 from lib.process.supervisor import Process
@@ -59,37 +52,34 @@ from tests.simulation.clients import (
     StalledClient,
     Watcher,
 )
-from tests.simulation.files import world_directory
-from tests.simulation.host import SimulatedHost
-from tests.simulation.network import MOST_BYTES, Network, SimulatedSocket
+from tests.simulation.network import MOST_BYTES, SimulatedSocket
 from tests.simulation.observers import (
     SlowSignal,
     SlowSingleSignal,
     StrategyWatch,
-    patches,
-    tape_of,
+    watched_parts,
 )
 from tests.simulation.process import HANG_AFTER_NS, ROLES, Crashed, SimulatedProcess
 from tests.simulation.result import Result
+from tests.simulation.seeded_world import (
+    LONGEST_STEP_NS,
+    MOST_READING_NS,
+    SYMBOLS,
+    TAPE_SEEDS,
+    Patches,
+    SeededWorld,
+    run_world,
+    tape_of,
+)
 
-SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 LEAST_TICKS = 520
 """Published before the tape stops …"""
 LEAST_ORDERS = 22
 """… and so many sent."""
-LONGEST_LIFE_NS = 120 * SECOND_NS
-"""A world in which so little happens in this time is a fault of its own."""
 FEWEST_FAULTS, MOST_FAULTS = 6, 10
-LONGEST_STEP_NS = 40 * MILLISECOND_NS
-REST_NS = 40 * SECOND_NS
-"""A world that has not come to rest this long after its last fault never will."""
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
-BEGINS_NS = 10**12
-WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
-TAPE_SEEDS = 8
-"""Tapes are costly to make, so worlds share a few."""
 PLACES = {
     GatewaySettings().price_port: "price",
     GatewaySettings().news_port: "news",
@@ -108,10 +98,8 @@ SLOW_SIGNALS = (
     (30, HANG_AFTER_NS + SECOND_NS),
 )
 """Each how many ticks a signal takes how long; the last one is a signal that hangs."""
-MOST_READING_NS = 2 * MICROSECOND_NS
-"""How long it takes at most to read the clock, which stands for all that takes time …"""
 MOST_SLOW_READING_NS = MILLISECOND_NS
-"""… and on a slow machine."""
+"""How long it takes at most to read the clock on a slow machine."""
 MOST_CRASH_POINTS = 40
 """How many interactions a role has at most before it dies of a crash."""
 STALL_LIMIT_NS = 2 * SECOND_NS
@@ -126,18 +114,19 @@ OWN_PID = 1
 """The watchdog's."""
 
 
-class World:
+class World(SeededWorld):
     """One seed's world."""
 
-    symbols = SYMBOLS
+    longest_life_ns = 120 * SECOND_NS
+    longest_fault_ns = LONGEST_FAULT_NS
+    rest_ns = 40 * SECOND_NS
+    rest_step_ns = 5 * LONGEST_STEP_NS
     book_name: str
 
     def __init__(self, seed: int, path: Path) -> None:
-        self.random = random = Random(seed)
-        self.path = path
+        super().__init__(seed, path, PLACES)
+        random = self.random
         self.book_name = f"{path.name}-book"
-        self.network = Network(random, BEGINS_NS, PLACES)
-        self._reading_ns = 0
         self._slow_until_ns = 0
         self._wall_clock_s = 0
         # Of the world, and with arrays or without.
@@ -163,14 +152,9 @@ class World:
         """Ticks, by all signals."""
         self.run = 1
         self._tape_seed = random.randrange(TAPE_SEEDS)
-        self.tape_is_stopped = False
         self.disk_refuses = False
         self.is_halted = False
-        self.misjudged: list[str] = []
         self.protocol_errors: list[str] = []
-        self.confirmations: list[str] = []
-        self.events: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
         settings = self.strategy_settings
         self.records = Records(
             SYMBOLS,
@@ -180,9 +164,6 @@ class World:
             settings.bearish_threshold,
             settings.quantity,
             order_ttl_ns=to_ns(self.order_ttl),
-        )
-        self.client_host = SimulatedHost(
-            self.network, monotonic_ns=self.clock, wall_ns=self.wall_ns
         )
         self.stall_limit_ns = STALL_LIMIT_NS
         self.firing_order_ids = count(FIRST_ORDER_ID)
@@ -202,8 +183,6 @@ class World:
         self.strategy_watch = StrategyWatch(self)
         self._doomed: dict[str, int] = {}
         """By role: at which of its next crash points it dies."""
-        self._ends: list[tuple[int, Callable[[], None]]] = []
-        """When faults that last are over, and how."""
         self.book = SharedPriceBook(SYMBOLS, self.book_name, ring_capacity=self.ring_capacity)
         self._book_reader = self.book.reader(0)
         self._played: dict[str, tuple[int, int]] = {}
@@ -211,24 +190,15 @@ class World:
 
     # What the roles ask for.
 
-    @property
-    def now_ns(self) -> int:
-        """The time, monotonic."""
-        return self.network.now_ns
-
-    def clock(self) -> int:
-        """Return the time to a client."""
-        return self.network.now_ns
-
     def read_clock(self) -> int:
         """Return the time to a role, to which it takes time to read it."""
         network = self.network
-        network.now_ns += self._reading_ns
+        network.now_ns += self.reading_ns
         return network.now_ns
 
     def wall_ns(self) -> int:
         """Return what the wall clock says, in ns since 1970; it jumps."""
-        return WALL_CLOCK_BEGINS_NS + self.now_ns + self._wall_clock_s * SECOND_NS
+        return super().wall_ns() + self._wall_clock_s * SECOND_NS
 
     def settings_for_a_start(self) -> Settings:
         """Return what a role finds in its settings file now: each run plays another tape."""
@@ -291,7 +261,7 @@ class World:
 
     def note_pass(self, role: str, took_ns: int) -> None:
         """A pass of the gateway is bounded, however many clients lag."""
-        if role == "gateway" and took_ns > 4 * LAGGING_NS + MOST_READINGS * self._reading_ns:
+        if role == "gateway" and took_ns > 4 * LAGGING_NS + MOST_READINGS * self.reading_ns:
             self.misjudged.append(
                 f"a pass of the gateway took {took_ns / MILLISECOND_NS:.0f} ms, and the others "
                 "had to wait"
@@ -367,7 +337,7 @@ class World:
         """Kill it soon, in the middle of something, and start it again a while later."""
         if self._processes[role] and role not in self._doomed:
             self._doomed[role] = self.random.randrange(MOST_CRASH_POINTS)
-            self._after(300 * MILLISECOND_NS, lambda: self._kill_doomed(role))
+            self.after(300 * MILLISECOND_NS, lambda: self._kill_doomed(role))
 
     def freeze(self) -> None:
         """Stop a process that stays alive."""
@@ -444,7 +414,7 @@ class World:
         self._slow_every, self._slow_ns = self.random.choice(SLOW_SIGNALS)
         # Long enough for ticks to wait behind a slow one, which a pass would take with it.
         for_ns = self.random.randrange(2 * SECOND_NS, LONGEST_FAULT_NS)
-        self._after(for_ns, lambda: setattr(self, "_slow_ns", 0))
+        self.after(for_ns, lambda: setattr(self, "_slow_ns", 0))
 
     def begin_run(self) -> None:
         """Let the next gateway be one of another run, so that it plays another tape."""
@@ -456,11 +426,8 @@ class World:
         """Those that have something to lose, if there are any."""
         return [c for c in self.network.connections if c[0].open] or self.network.connections
 
-    def _after(self, wait_ns: int, end: Callable[[], None]) -> None:
-        self._ends.append((self.now_ns + wait_ns, end))
-
     def _last(self, end: Callable[[], None]) -> None:
-        self._after(self.random.randrange(LONGEST_FAULT_NS), end)
+        self.after(self.random.randrange(LONGEST_FAULT_NS), end)
 
     def _kill_doomed(self, role: str) -> None:
         if role in self._doomed:
@@ -491,12 +458,8 @@ class World:
 
     def _pass_time(self, duration_ns: int, busy: str = "") -> None:
         """Let this time pass; all roles take a pass but the one that is busy with its own."""
-        self.network.now_ns += duration_ns
-        most_ns = MOST_SLOW_READING_NS if self.now_ns < self._slow_until_ns else MOST_READING_NS
-        self._reading_ns = self.random.randrange(most_ns)
-        for due in [end for end in self._ends if end[0] <= self.now_ns]:
-            self._ends.remove(due)
-            due[1]()
+        is_slow = self.now_ns + duration_ns < self._slow_until_ns
+        self.let_pass(duration_ns, MOST_SLOW_READING_NS if is_slow else MOST_READING_NS)
         self._look_at_beats()
         is_late = not self._processes["gateway"] or self._wakes_ns["gateway"] > self.now_ns
         if is_late or self.now_ns < self._slow_until_ns:
@@ -568,48 +531,25 @@ class World:
             tape = self.book.tape(epoch)
             self.records.booked.append(BookedTick(tape, sequence, SYMBOLS[symbol], price))
 
-    def live(self) -> None:
-        """Play the script of faults."""
-        kinds = list(FAULTS)
-        faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
-        duration_ns = int(LEAST_TICKS / self.rate * SECOND_NS) + SECOND_NS
-        begin_ns = self.now_ns + 300 * MILLISECOND_NS
-        times = sorted(begin_ns + self.random.randrange(duration_ns) for _ in range(faults))
-        end_ns = self.now_ns + duration_ns
-        give_up_ns = self.now_ns + LONGEST_LIFE_NS
-        while self.now_ns < give_up_ns and (times or self.now_ns < end_ns or self._is_troubled()):
-            self.step(LONGEST_STEP_NS)
-            if times and times[0] <= self.now_ns:
-                times.pop(0)
-                kind = self.random.choice(kinds)
-                self.faults[kind] += 1
-                FAULTS[kind](self)
-
-    def come_to_rest(self) -> list[str]:
-        """End all faults, and wait until nothing is left to do. Returns what never came about."""
-        self.tape_is_stopped = True
-        end_ns = self.now_ns + LONGEST_FAULT_NS
-        give_up_ns = self.now_ns + REST_NS
-        while self.now_ns < give_up_ns:
-            self.step(5 * LONGEST_STEP_NS)
-            if self.now_ns > end_ns and not self._unfinished():
-                return []
-        return [f"did not come to rest: {what}" for what in self._unfinished()]
-
     @property
-    def published(self) -> int:
-        """Ticks, of all tapes."""
+    def ticks(self) -> int:
+        """How many were published, of all tapes."""
         played = {tape: last for tape, (_, last) in self._played.items()}
         if stream := self._stream():
             played[stream.tape] = stream.next_sequence - 1
         return sum(played.values())
+
+    @property
+    def orders(self) -> int:
+        """How many orders the strategy has sent."""
+        return len(self.records.sent)
 
     def _stream(self) -> Stream | None:
         """Return the price stream of the gateway, if that is up."""
         process = self._processes["gateway"]
         return process.role._prices.publication.stream if process else None
 
-    def _is_troubled(self) -> bool:
+    def must_go_on(self) -> bool:
         """Whether ticks must still come, so that the last strategy has some to evaluate."""
         return (
             not self._processes["gateway"]
@@ -618,8 +558,8 @@ class World:
             or bool(self._slow_ns)  # a strategy that hangs is killed
             or self._wakes_ns["strategy"] > self.now_ns  # as is one that stands still for too long
             or self.strategy_watch.is_new
-            or self.published < LEAST_TICKS
-            or len(self.records.sent) < LEAST_ORDERS
+            or self.ticks < LEAST_TICKS
+            or self.orders < LEAST_ORDERS
         )
 
     def _note_tail(self) -> None:
@@ -628,7 +568,11 @@ class World:
         played = next(reversed(self._played))
         self.records.tail_begins[played] = next_sequence if played == tape else 1
 
-    def _unfinished(self) -> list[str]:
+    def end_faults(self) -> None:
+        """None lasts for longer than LONGEST_FAULT_NS."""
+
+    def unfinished(self) -> list[str]:
+        """Say what is left to do."""
         unfinished = [
             f"{role} is down" for role, process in self._processes.items() if process is None
         ]
@@ -653,8 +597,10 @@ class World:
 
     def findings(self) -> list[str]:
         """Let it happen, and judge it."""
-        self.live()
-        too_little = ["too little has happened"] if self._is_troubled() else []
+        duration_ns = int(LEAST_TICKS / self.rate * SECOND_NS) + SECOND_NS
+        faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
+        is_enough = self.play_faults(FAULTS, faults, 300 * MILLISECOND_NS, duration_ns)
+        too_little = [] if is_enough else ["too little has happened"]
         unfinished = self.come_to_rest()
         self.records.settled = not unfinished
         for role in ROLES:
@@ -686,14 +632,24 @@ class World:
         """What the judge cannot know: what is printed, who was halted, whose fault a gap is."""
         findings = [f"protocol error: {error}" for error in self.protocol_errors]
         findings += self.misjudged
-        for line, times in Counter(self.confirmations).items():
-            if times > 1:
-                findings.append(f"printed {times} times: {line.strip()}")
+        findings += self.printed_twice()
         for tape, first, last in self.records.book_gaps:
             _, published = self._played.get(tape, (0, 0))
             if published - first < self.replay_ticks:
                 findings.append(f"{first} to {last} of {tape} were missed and could be replayed")
         return findings
+
+    def patches(self) -> Patches:
+        """Return what watches the roles, and the bounds of these short lives."""
+        return (
+            *watched_parts(self),
+            (publication, "REPLAY_TICKS", self.replay_ticks),
+            (evaluator, "TICKS_A_PASS", self.ticks_a_pass),
+            (subscriber, "MAX_BATCH_FRAMES", self.batch_frames),
+            (gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
+            (order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
+            (order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
+        )
 
     def close(self) -> None:
         """End all roles, and close the files."""
@@ -726,43 +682,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
 }
 
 
-@contextmanager
-def world_of(seed: int) -> Iterator[World]:
-    """Make a seed's world, with its log and its files, and clear it all away."""
-    with world_directory() as path:
-        world = World(seed, path)
-        saved = structlog.get_config()
-        structlog.configure(processors=[world.hear])
-        try:
-            with (
-                patches(world),
-                patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
-                patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
-                patch.object(subscriber, "MAX_BATCH_FRAMES", world.batch_frames),
-                patch.object(gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
-                patch.object(order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
-                patch.object(order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
-            ):
-                yield world
-        finally:
-            structlog.configure(**saved)
-            world.close()
-
-
 def run_seed(seed: int, bug: str | None = None) -> Result:
     """Let one seed happen, perhaps with one of `tests.simulation.bugs` in the product."""
-    with BUGS[bug].put_in() if bug else nullcontext(), world_of(seed) as world:
-        try:
-            findings = world.findings()
-        except Exception as error:  # a role would have ended so
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            findings = [f"{type(error).__name__} at {where}: {error}"]
-        return Result(
-            seed,
-            findings,
-            world.faults,
-            world.published,
-            len(world.records.sent),
-            world.events,
-        )
+    return run_world(seed, World, BUGS[bug] if bug else None)

@@ -15,3 +15,5 @@ class Result(NamedTuple):
     ticks: int
     orders: int
     events: Counter[str]
+    trace: str
+    """A digest of the history: the same each time."""

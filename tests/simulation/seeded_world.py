@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache, partial
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -135,6 +136,14 @@ class SeededWorld(ABC):
             if times > 1
         ]
 
+    def trace(self) -> str:
+        """Return a digest of the history: no two of the same seed may differ in it.
+
+        All that happens takes random numbers, or time.
+        """
+        history = repr((self.now_ns, self.random.getstate()))
+        return blake2b(history.encode(), digest_size=8).hexdigest()
+
     @property
     @abstractmethod
     def ticks(self) -> int:
@@ -255,4 +264,5 @@ def run_world(seed: int, kind: Callable[[int, Path], SeededWorld], bug: Bug | No
             world.ticks,
             world.orders,
             world.events,
+            world.trace(),
         )

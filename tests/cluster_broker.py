@@ -32,7 +32,7 @@ class Faults:
 
 
 @dataclass
-class Stream:
+class ModelStream:
     messages: list[Message] = field(default_factory=list)
     first: int = 1
     leader: bool = True
@@ -58,12 +58,12 @@ class ModelBrokers:
     def __init__(self, seed: int, faults: Faults) -> None:
         self.random = Random(seed)
         self.faults = faults
-        self.streams: dict[str, Stream] = {}
-        self._late: list[tuple[Stream, Mapping[str, str], bytes, int]] = []
+        self.streams: dict[str, ModelStream] = {}
+        self._late: list[tuple[ModelStream, Mapping[str, str], bytes, int]] = []
         self._questions = 0
 
-    def stream(self, name: str) -> Stream:
-        return self.streams.setdefault(name, Stream())
+    def stream(self, name: str) -> ModelStream:
+        return self.streams.setdefault(name, ModelStream())
 
     def number(self) -> int:
         self._questions += 1
@@ -73,7 +73,7 @@ class ModelBrokers:
         return self.random.random() < likelihood
 
     def keep_for_later(
-        self, stream: Stream, headers: Mapping[str, str], data: bytes, last: int
+        self, stream: ModelStream, headers: Mapping[str, str], data: bytes, last: int
     ) -> None:
         self._late.append((stream, headers, data, last))
 

@@ -31,7 +31,7 @@ from lib.cluster.broker import (
 from lib.cluster.nats_broker import GIVEN_UP_NS
 from lib.cluster.streams import LEDGER, live_subject
 from lib.net.event_loop import EventLoop
-from tests.cluster_broker import Faults, Stream
+from tests.cluster_broker import Faults, ModelStream
 
 if TYPE_CHECKING:
     from tests.simulation.cluster_host import ClusterHost
@@ -53,7 +53,7 @@ class SimulatedBrokers:
         """A stream of ticks or news keeps the last `kept` messages, or all."""
         self.random: Random = network.random
         self.faults = faults
-        self.streams: dict[str, Stream] = {}
+        self.streams: dict[str, ModelStream] = {}
         self.clients: list[SimulatedBroker] = []
         self._network = network
         self._kept = kept
@@ -64,8 +64,8 @@ class SimulatedBrokers:
     def now_ns(self) -> int:
         return self._network.now_ns
 
-    def stream(self, name: str) -> Stream:
-        return self.streams.setdefault(name, Stream())
+    def stream(self, name: str) -> ModelStream:
+        return self.streams.setdefault(name, ModelStream())
 
     def happens(self, likelihood: float) -> bool:
         return self.random.random() < likelihood

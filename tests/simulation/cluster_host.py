@@ -27,7 +27,7 @@ from lib.settings import (
 from lib.shared_memory_utils import SharedPriceBook
 from tests.simulation.brokers import SimulatedBroker
 from tests.simulation.host import SimulatedHost, SimulatedLoop
-from tests.simulation.process import Crashed
+from tests.simulation.process import ProcessKilled
 
 if TYPE_CHECKING:
     from tests.simulation.cluster_world import ClusterWorld
@@ -107,7 +107,7 @@ class ClusterHost:
             ),
         )
         self.programs = {
-            name: Program(self, name, starts=starts) for name, starts in PROGRAMS[kind].items()
+            name: HostProgram(self, name, starts=starts) for name, starts in PROGRAMS[kind].items()
         }
         self.book: SharedPriceBook | None = None
         self._boot()
@@ -165,7 +165,7 @@ class ClusterHost:
             self.book.close()
 
 
-class Program:
+class HostProgram:
     """One program of a host's supervisord, and the process of it that is up."""
 
     def __init__(self, host: ClusterHost, name: str, *, starts: bool) -> None:
@@ -196,7 +196,7 @@ class Program:
             ):
                 self.process = ClusterProcess(self)
                 self.process.start()
-        except Crashed:
+        except ProcessKilled:
             self._ended()
         except RoleEndsError as error:
             world.ended(self, error.event)
@@ -242,13 +242,13 @@ class Program:
         if self.dies_in is not None:
             self.dies_in -= 1
             if self.dies_in < 0:
-                raise Crashed
+                raise ProcessKilled
 
 
 class ClusterProcess:
     """One life of a program. `role` is there once it has begun to start."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: HostProgram) -> None:
         self._program = program
         site = program.host
         self.host = SimulatedHost(
@@ -345,7 +345,7 @@ class PlayedSupervisor:
             raise SupervisorSilentError("timed out")
 
 
-def _state(program: Program) -> str:
+def _state(program: HostProgram) -> str:
     if program.process:
         return "RUNNING"
     return "STOPPED" if program.starts_ns is None else "BACKOFF"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from chaos.judge.records import BookedTick
 from chaos.judge.streams import (
     booked_in,
     booking_findings,
@@ -21,16 +22,7 @@ from lib.cluster.streams import LEDGER, NEWS, PRICE
 from lib.ledger.reader import Snapshot
 from lib.ledger.rows import BookedOrder
 from lib.wire.order_messages import ExecutionReport
-from tests.cluster_broker import Stream
-
-
-class BookedTick(NamedTuple):
-    """A tick as a price book has it."""
-
-    tape: str
-    sequence: int
-    symbol: str
-    price: int
+from tests.cluster_broker import ModelStream
 
 
 class MissedTicks(NamedTuple):
@@ -66,7 +58,7 @@ class ClusterRecords:
         book.append(BookedTick(*tick))  # type: ignore[arg-type]
 
 
-def judge_market(records: ClusterRecords, streams: dict[str, Stream]) -> Iterator[str]:
+def judge_market(records: ClusterRecords, streams: dict[str, ModelStream]) -> Iterator[str]:
     """Say what is wrong with ticks and news."""
     prices, news = (streams[name].messages for name in (PRICE, NEWS))
     yield from one_writer(PRICE, prices)
@@ -115,7 +107,7 @@ def _in_order(where: str, ticks: list[BookedTick], missed: list[MissedTicks]) ->
                 yield f"{where}: tick {lost} of {tick.tape} is not there, and not reported"
 
 
-def judge_orders(records: ClusterRecords, stream: Stream) -> Iterator[str]:
+def judge_orders(records: ClusterRecords, stream: ModelStream) -> Iterator[str]:
     """Say what is wrong with orders."""
     yield from one_writer(LEDGER, stream.messages)
     yield from records.refused
@@ -151,7 +143,7 @@ def _answer_of(order: BookedOrder) -> tuple[str | int | None, ...]:
     )
 
 
-def judge_ledger(host: str, ledger: Snapshot, stream: Stream) -> Iterator[str]:
+def judge_ledger(host: str, ledger: Snapshot, stream: ModelStream) -> Iterator[str]:
     """Say where the ledger of a host is not the projection of the stream."""
     wanted, found = booked_in(stream.messages), list(ledger.orders())
     if sorted(found) != sorted(wanted):
@@ -166,6 +158,6 @@ def judge_ledger(host: str, ledger: Snapshot, stream: Stream) -> Iterator[str]:
         yield f"{host}: the positions are {held}, and {LEDGER} has {dict(sums)}"
 
 
-def kept_from(stream: Stream) -> int:
+def kept_from(stream: ModelStream) -> int:
     """Return the first message of a price stream that a downlink reads at its start."""
     return max(stream.first, len(stream.messages) - MESSAGES_BACK + 1)

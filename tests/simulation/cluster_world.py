@@ -29,7 +29,7 @@ from tests.cluster_broker import Faults
 from tests.simulation.brokers import SimulatedBroker, SimulatedBrokers
 from tests.simulation.cluster_bugs import CLUSTER_BUGS
 from tests.simulation.cluster_clients import OrderSender
-from tests.simulation.cluster_host import PROGRAMS, ClusterHost, Kind, PlayedSupervisor, Program
+from tests.simulation.cluster_host import PROGRAMS, ClusterHost, HostProgram, Kind, PlayedSupervisor
 from tests.simulation.cluster_judge import (
     ClusterRecords,
     MissedTicks,
@@ -77,7 +77,7 @@ class ClusterWorld(SeededWorld):
         self.tape_numbers = count(1)
         """Names with the number of a process would not be of the same length each time."""
         self.faults_go_on = True
-        self.current: Program | None = None
+        self.current: HostProgram | None = None
         """Whose turn it is."""
         usual = random.choice([0.0, 0.002, 0.01])
         self._usual = Faults(usual, usual, usual, lost_delivery=random.choice([0.0, 0.002, 0.02]))
@@ -104,7 +104,7 @@ class ClusterWorld(SeededWorld):
 
     # What the roles ask for.
 
-    def running(self) -> Program:
+    def running(self) -> HostProgram:
         """Return the program whose turn it is."""
         assert self.current
         return self.current
@@ -140,7 +140,7 @@ class ClusterWorld(SeededWorld):
             self.misjudged.append(f"{self.running().host.name}: {dict(event)}")
         raise structlog.DropEvent
 
-    def ended(self, program: Program, event: LogEvent) -> None:
+    def ended(self, program: HostProgram, event: LogEvent) -> None:
         """Note why a role has ended."""
         self.events[f"{program.name} ended: {type(event).__name__}"] += 1
         if isinstance(event, JournalRefused):

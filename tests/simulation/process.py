@@ -39,7 +39,7 @@ SLEEPS = 0.9
 two steps in a row."""
 
 
-class Crashed(BaseException):
+class ProcessKilled(BaseException):
     """The process dies here. Nothing may catch it, as nothing can catch SIGKILL."""
 
 

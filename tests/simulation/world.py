@@ -59,7 +59,7 @@ from tests.simulation.observers import (
     StrategyWatch,
     watched_parts,
 )
-from tests.simulation.process import HANG_AFTER_NS, ROLES, Crashed, SimulatedProcess
+from tests.simulation.process import HANG_AFTER_NS, ROLES, ProcessKilled, SimulatedProcess
 from tests.simulation.result import Result
 from tests.simulation.seeded_world import (
     LONGEST_STEP_NS,
@@ -233,7 +233,7 @@ class World(SeededWorld):
         if left is not None:
             self._doomed[role] = left - 1
             if left == 0:
-                raise Crashed
+                raise ProcessKilled
 
     def look_at_ticks(self, count: int) -> None:
         """Let the time pass that the signal takes for its next ticks, in one call."""
@@ -249,7 +249,7 @@ class World(SeededWorld):
         while self.now_ns < end_ns:
             self._pass_time(min(LONGEST_STEP_NS, end_ns - self.now_ns), busy="strategy")
             if self._processes["strategy"] is not strategy:
-                raise Crashed
+                raise ProcessKilled
         self._held_since_ns = None
 
     def note_commit(self, orders: int) -> None:
@@ -479,7 +479,7 @@ class World(SeededWorld):
                 process.step(self)
             elif self._starts_ns[role] <= self.now_ns:
                 self._start(role)
-        except Crashed:
+        except ProcessKilled:
             self.kill(role)
 
     def _start(self, role: str) -> None:

@@ -39,7 +39,7 @@ from lib.ledger.writer import Ledger
 from lib.process.role import RoleEndsError
 from lib.settings import ClusterSettings, RiskSettings, Settings
 from tests.clients import order
-from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, Stream
+from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, ModelStream
 from tests.ledgers import write_ledger
 
 PASS_NS = SECOND_NS // 20
@@ -67,7 +67,7 @@ class World:
         self.clients = [Client(self, f"client-{number}") for number in range(3)]
 
     @property
-    def stream(self) -> Stream:
+    def stream(self) -> ModelStream:
         return self.brokers.stream(LEDGER)
 
     def happens(self, likelihood: float) -> bool:
@@ -428,7 +428,7 @@ def _takes_it_for_granted(writer: StreamWriter, answer: Answer) -> bool:
 
 
 def _expects_nothing(
-    stream: Stream, headers: Mapping[str, str], data: bytes, _expected: int
+    stream: ModelStream, headers: Mapping[str, str], data: bytes, _expected: int
 ) -> int:
     return _append(stream, headers, data, len(stream.messages))
 
@@ -443,14 +443,14 @@ def _decides_before_it_has_read(journal: LedgerJournal) -> None:
     journal._waiting.clear()
 
 
-_take, _append, _record = StreamWriter.take, Stream.append, projection._record
+_take, _append, _record = StreamWriter.take, ModelStream.append, projection._record
 
 
 @pytest.mark.parametrize(
     ("place", "name", "bug"),
     [
         (StreamWriter, "take", _takes_it_for_granted),
-        (Stream, "append", _expects_nothing),
+        (ModelStream, "append", _expects_nothing),
         (projection, "_record", _skips_a_row),
         (LedgerJournal, "project", _decides_before_it_has_read),
     ],

@@ -5,7 +5,7 @@ from lib.cluster.broker import EPOCH, HOST
 from lib.cluster.stream_writer import Standing, StreamWriter
 from lib.cluster.takeover import Takeover
 from lib.cluster.writer_watch import LOOK_NS, WORD_NS
-from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, Stream
+from tests.cluster_broker import Faults, ModelBroker, ModelBrokers, ModelStream
 
 STREAM = "TW_TEST"
 AFTER_NS = 3 * SECOND_NS
@@ -99,7 +99,7 @@ def test_a_claim_at_once_waits_only_for_the_last_message():
     assert not standby.wait(WORD_NS)
 
 
-def forget(stream: Stream) -> None:
+def forget(stream: ModelStream) -> None:
     """All messages are older than the stream keeps them."""
     stream.first = len(stream.messages) + 1
 

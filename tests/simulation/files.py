@@ -20,10 +20,18 @@ PREFIX = "tw-simulation-"
 """How the name of all that a world makes begins; its process comes next."""
 
 
+def prefix_of(pid: int) -> str:
+    """Return how the names begin of what this process makes.
+
+    All are of one length: a path is in answers to clients, and so decides when these arrive.
+    """
+    return f"{PREFIX}{pid:07}-"
+
+
 @contextmanager
 def world_directory() -> Iterator[Path]:
     """Make a directory; remove it at the end, with all that is named after it."""
-    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=SHM_DIR))
+    path = Path(tempfile.mkdtemp(prefix=prefix_of(os.getpid()), dir=SHM_DIR))
     try:
         yield path
     finally:

@@ -41,6 +41,7 @@ from tests.simulation.seeded_world import Patches
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+
 class SlowSignal(MovingAverageAndNews):
     """The signal of the house, which takes time: as much as the world says for each tick."""
 

@@ -14,7 +14,7 @@ import pytest
 from lib.price_book.segment_files import SHM_DIR
 from lib.process.run_identity import children_of
 from tests.helpers import PROJECT_ROOT, wait_until
-from tests.simulation.files import PREFIX, is_running, remove_leftovers, world_directory
+from tests.simulation.files import is_running, prefix_of, remove_leftovers, world_directory
 
 SEEDS = 1_000
 """More than are simulated before the signal."""
@@ -38,7 +38,7 @@ def simulation() -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
 
 
 def files_of(pid: int) -> list[str]:
-    return [path.name for path in SHM_DIR.glob(f"{PREFIX}{pid}-*")]
+    return [path.name for path in SHM_DIR.glob(f"{prefix_of(pid)}*")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -62,7 +62,6 @@ def test_the_world_of_a_process_that_lives_stays():
     with world_directory() as path:
         remove_leftovers()
         assert path.is_dir()
-        assert str(os.getpid()) in path.name
         (SHM_DIR / f"{path.name}-book").touch()
     assert not files_of(os.getpid())
 
@@ -70,7 +69,7 @@ def test_the_world_of_a_process_that_lives_stays():
 def test_what_is_named_after_a_dead_process_is_removed():
     with subprocess.Popen(["true"]) as process:
         pass
-    directory = SHM_DIR / f"{PREFIX}{process.pid}-dead"
+    directory = SHM_DIR / f"{prefix_of(process.pid)}dead"
     directory.mkdir()
     (directory / "file").touch()
     (SHM_DIR / f"{directory.name}-book.lock").touch()

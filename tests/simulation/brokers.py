@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -220,8 +221,12 @@ class SimulatedBroker:
     def deliver(self, sender: SimulatedBroker | None, subject: str, message: Message) -> None:
         """Let a message come, if this client follows its subject and it is not lost."""
         brokers = self.brokers
-        alive = any(is_alive and matches(one, subject) for one, is_alive in self._follows.items())
-        if not alive or brokers.happens(brokers.faults.lost_delivery):
+        for pattern, is_alive in self._follows.items():
+            if is_alive and matches(pattern, subject):
+                break
+        else:
+            return
+        if brokers.happens(brokers.faults.lost_delivery):
             return
         if brokers.now_ns < self.host.cut_off_until_ns:
             return
@@ -271,6 +276,7 @@ def void(_: Any) -> None:
     """Throw a result away."""
 
 
+@lru_cache(maxsize=1024)
 def matches(pattern: str, subject: str) -> bool:
     """Return whether a subscription to a pattern of NATS gets what is sent to a subject."""
     if pattern == subject:

@@ -182,18 +182,24 @@ class HostProgram:
 
     def step(self) -> None:
         """Let it start, or take a pass."""
-        world = self.host.world
-        if self.wakes_ns > world.now_ns:
+        world, process = self.host.world, self.process
+        now_ns = world.now_ns
+        if self.wakes_ns > now_ns:
+            return
+        if process:
+            if not process.is_due(now_ns):
+                return
+        elif (
+            self.starts_ns is None
+            or self.starts_ns > now_ns
+            or self.host.cut_off_until_ns > now_ns  # it waits for the brokers
+        ):
             return
         world.current = self
         try:
-            if self.process:
-                self.process.step()
-            elif (
-                self.starts_ns is not None
-                and self.starts_ns <= world.now_ns
-                and self.host.cut_off_until_ns <= world.now_ns  # it waits for the brokers
-            ):
+            if process:
+                process.step()
+            else:
                 self.process = ClusterProcess(self)
                 self.process.start()
         except ProcessKilled:
@@ -270,12 +276,15 @@ class ClusterProcess:
         further = (OrderManager, site.world.connect) if isinstance(self.role, OrderHost) else ()
         self.role.__init__(site.settings, self.loop, *further)
 
+    def is_due(self, now_ns: int) -> bool:
+        """Whether there is something to do."""
+        clock_ns = now_ns + self._program.host.clock_ahead_ns
+        return clock_ns >= self._wakes_ns or self.loop.has_work or self._is_busy()
+
     def step(self) -> None:
-        """Take a pass if there is something to do, and further ones while there is."""
+        """Take a pass, and further ones while there is something to do."""
         site = self._program.host
         clock_ns = site.world.now_ns + site.clock_ahead_ns
-        if clock_ns < self._wakes_ns and not self.loop.has_work and not self._is_busy():
-            return
         for _ in range(MOST_PASSES):
             self.role.step()
             site.read_book()

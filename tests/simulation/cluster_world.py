@@ -16,7 +16,7 @@ import structlog
 
 from daemons import downlink, gateway, order_relay, uplink
 from daemons.gateway import Gateway
-from lib.clock import SECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.cluster.broker import Event
 from lib.cluster.streams import LEDGER, NEWS, PRICE
 from lib.ledger.reader import read_ledger
@@ -40,7 +40,6 @@ from tests.simulation.cluster_judge import (
 )
 from tests.simulation.result import Result
 from tests.simulation.seeded_world import (
-    LONGEST_STEP_NS,
     TAPE_SEEDS,
     Patches,
     SeededWorld,
@@ -66,7 +65,8 @@ class ClusterWorld(SeededWorld):
     longest_life_ns = 180 * SECOND_NS
     longest_fault_ns = LONGEST_FAULT_NS
     rest_ns = 60 * SECOND_NS
-    rest_step_ns = 2 * LONGEST_STEP_NS
+    longest_step_ns = 40 * MILLISECOND_NS
+    longest_rest_step_ns = 80 * MILLISECOND_NS
 
     def __init__(self, seed: int, path: Path) -> None:
         super().__init__(seed, path, {})

@@ -61,11 +61,6 @@ class Lane:
     def room(self) -> int:
         return self._window - self._held
 
-    @property
-    def may_be_ready(self) -> bool:
-        """Whether something is under way, or has arrived."""
-        return bool(self._flying or self._arrived) or self.ends_ns is not None
-
     def send(self, data: bytes, due_ns: int) -> None:
         if self.gone:
             return
@@ -95,6 +90,12 @@ class Lane:
         self.gone = True
         self._flying.clear()
         self._arrived.clear()
+
+    def is_readable(self, now_ns: int) -> bool:
+        """Whether bytes can be received, or the end. Asked far more often than it is so."""
+        if self._flying and self._flying[0][0] <= now_ns:
+            self.arrived(now_ns)
+        return bool(self._arrived) or (self.ends_ns is not None and self.ends_ns <= now_ns)
 
     def arrived(self, now_ns: int) -> int:
         """Return how many bytes can be received."""
@@ -153,12 +154,7 @@ class SimulatedSocket:
         if now_ns < self.established_ns:
             return 0
         ready = 0
-        receives = self.receives
-        if (
-            events & selectors.EVENT_READ
-            and receives.may_be_ready
-            and (receives.arrived(now_ns) or receives.is_over(now_ns))
-        ):
+        if events & selectors.EVENT_READ and self.receives.is_readable(now_ns):
             ready = select.EPOLLIN
         if events & selectors.EVENT_WRITE and (self.sends.room > 0 or self._is_broken()):
             ready |= select.EPOLLOUT

@@ -22,7 +22,7 @@ from unittest.mock import patch
 import structlog
 
 from daemons import gateway, order_manager, orderbook
-from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.streams import publication
 from lib.streams.publication import NewsStream, Publication
 from lib.tapes.random_walk import RandomWalkTape
@@ -34,7 +34,6 @@ from tests.simulation.network import Network
 from tests.simulation.result import Result
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
-LONGEST_STEP_NS = 40 * MILLISECOND_NS
 BEGINS_NS = 10**12
 WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
@@ -55,7 +54,10 @@ class SeededWorld(ABC):
     longest_fault_ns: ClassVar[int]
     rest_ns: ClassVar[int]
     """A world that has not come to rest this long after its last fault never will."""
-    rest_step_ns: ClassVar[int]
+    longest_step_ns: ClassVar[int]
+    """How long a step takes at most while faults begin …"""
+    longest_rest_step_ns: ClassVar[int]
+    """… and after that."""
 
     def __init__(self, seed: int, path: Path, places: dict[int, str]) -> None:
         """Its files are in `path`, `places` are the ports that the network knows."""
@@ -108,7 +110,7 @@ class SeededWorld(ABC):
         end_ns = self.now_ns + lasts_ns
         give_up_ns = self.now_ns + self.longest_life_ns
         while self.now_ns < give_up_ns and (times or self.now_ns < end_ns or self.must_go_on()):
-            self.step(LONGEST_STEP_NS)
+            self.step(self.longest_step_ns)
             if times and times[0] <= self.now_ns:
                 times.pop(0)
                 kind = self.random.choice(kinds)
@@ -123,7 +125,7 @@ class SeededWorld(ABC):
         end_ns = self.now_ns + self.longest_fault_ns
         give_up_ns = self.now_ns + self.rest_ns
         while self.now_ns < give_up_ns:
-            self.step(self.rest_step_ns)
+            self.step(self.longest_rest_step_ns)
             if self.now_ns > end_ns and not self.unfinished():
                 return []
         return [f"did not come to rest: {what}" for what in self.unfinished()]

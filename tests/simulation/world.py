@@ -62,7 +62,6 @@ from tests.simulation.observers import (
 from tests.simulation.process import HANG_AFTER_NS, ROLES, ProcessKilled, SimulatedProcess
 from tests.simulation.result import Result
 from tests.simulation.seeded_world import (
-    LONGEST_STEP_NS,
     MOST_READING_NS,
     SYMBOLS,
     TAPE_SEEDS,
@@ -77,6 +76,7 @@ LEAST_TICKS = 520
 LEAST_ORDERS = 22
 """… and so many sent."""
 FEWEST_FAULTS, MOST_FAULTS = 6, 10
+LONGEST_STEP_NS = 40 * MILLISECOND_NS
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
@@ -120,7 +120,8 @@ class World(SeededWorld):
     longest_life_ns = 120 * SECOND_NS
     longest_fault_ns = LONGEST_FAULT_NS
     rest_ns = 40 * SECOND_NS
-    rest_step_ns = 5 * LONGEST_STEP_NS
+    longest_step_ns = LONGEST_STEP_NS
+    longest_rest_step_ns = 5 * LONGEST_STEP_NS
     book_name: str
 
     def __init__(self, seed: int, path: Path) -> None:

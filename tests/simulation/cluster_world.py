@@ -8,14 +8,12 @@ come to rest, `tests.simulation.cluster_judge` looks at what happened.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from daemons import downlink, gateway, order_relay, uplink
-from daemons.gateway import Gateway
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.cluster.broker import Event
 from lib.cluster.streams import LEDGER, NEWS, PRICE
@@ -74,8 +72,6 @@ class ClusterWorld(SeededWorld):
         self.rate = random.choice([20.0, 50.0, 100.0])
         self.takeover_after = random.choice([1.0, 3.0])
         self.records = ClusterRecords()
-        self.tape_numbers = count(1)
-        """Names with the number of a process would not be of the same length each time."""
         self.faults_go_on = True
         self.current: HostProgram | None = None
         """Whose turn it is."""
@@ -341,7 +337,6 @@ def _parts_of_hosts(world: ClusterWorld) -> Patches:
         yield role, "connect", world.connect
     for role in (uplink, gateway):
         yield role, "current_run", lambda: (world.running().host.run,)
-    yield Gateway, "_name_tape", lambda _: f"tape-{next(world.tape_numbers)}"
     yield Ledger, "_write", write_unless_refused
 
 

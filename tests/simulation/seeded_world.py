@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache, partial
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from unittest.mock import patch
 import structlog
 
 from daemons import gateway, order_manager, orderbook
+from daemons.gateway import Gateway
 from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.streams import publication
 from lib.streams.publication import NewsStream, Publication
@@ -70,6 +72,8 @@ class SeededWorld(ABC):
         )
         self.reading_ns = 0
         """How long it takes to read the clock now."""
+        self.tape_numbers = count(1)
+        """A name with the number of a process would not be of the same length each time."""
         self.tape_is_stopped = False
         self.misjudged: list[str] = []
         self.printed: Counter[str] = Counter()
@@ -101,21 +105,20 @@ class SeededWorld(ABC):
             due[1]()
 
     def play_faults(
-        self, faults: Mapping[str, Callable[[Any], None]], count: int, quiet_ns: int, lasts_ns: int
+        self, kinds: Mapping[str, Callable[[Any], None]], number: int, quiet_ns: int, lasts_ns: int
     ) -> bool:
         """Play a script of so many of these faults. Returns whether enough has happened."""
-        kinds = list(faults)
         begins_ns = self.now_ns + quiet_ns
-        times = sorted(begins_ns + self.random.randrange(lasts_ns) for _ in range(count))
+        times = sorted(begins_ns + self.random.randrange(lasts_ns) for _ in range(number))
         end_ns = self.now_ns + lasts_ns
         give_up_ns = self.now_ns + self.longest_life_ns
         while self.now_ns < give_up_ns and (times or self.now_ns < end_ns or self.must_go_on()):
             self.step(self.longest_step_ns)
             if times and times[0] <= self.now_ns:
                 times.pop(0)
-                kind = self.random.choice(kinds)
+                kind = self.random.choice(list(kinds))
                 self.faults[kind] += 1
-                faults[kind](self)
+                kinds[kind](self)
         return not self.must_go_on()
 
     def come_to_rest(self) -> list[str]:
@@ -229,6 +232,7 @@ def _patches(world: SeededWorld) -> Patches:
         (publication, "_encode_ticks", _encode_ticks),
         (Publication, "publish", publish_unless_stopped),
         (orderbook, "clean_up_when_run_ends", lambda *_: None),
+        (Gateway, "_name_tape", lambda _: f"tape-{next(world.tape_numbers)}"),
         (order_manager, "BoundedWriter", partial(Screen, world)),
     )
 

@@ -28,7 +28,9 @@ def main() -> int:
         seeds = range(arguments.seed, arguments.seed + 1)
     else:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a shell starts with & ignores SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     began_s = time.monotonic()
     try:
         campaign = run_seeds(seeds, clusters=arguments.clusters)
